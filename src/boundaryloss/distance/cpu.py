@@ -1,0 +1,66 @@
+"""The native kernels (`native/`) on CPU tensors."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from boundaryloss.distance import _native
+
+_KERNEL_TYPES = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
+def signed_distance(
+    maps: Tensor,
+    num_classes: int,
+    first_class: int,
+    spacing: Sequence[float],
+    face_offset: float,
+    ignore_index: int | None,
+) -> Tensor:
+    """Signed maps of classes `first_class..num_classes-1` of label maps `(batch, map, *space)`."""
+    batch, channels, *space = maps.shape
+    result = maps.new_empty((batch, channels * (num_classes - first_class), *space), dtype=torch.float32)
+    if maps.dtype not in _KERNEL_TYPES:
+        maps = maps.long()
+    depth_maps, depth_spacing = _with_depth(maps, spacing)
+    # A label that no type holds stands for "nothing is ignored".
+    ignored = num_classes if ignore_index is None else ignore_index
+    bad = _native.signed_distance(
+        depth_maps,
+        result,
+        num_classes,
+        first_class,
+        ignored,
+        ignore_index is not None,
+        depth_spacing,
+        face_offset,
+        torch.get_num_threads(),
+    )
+    if bad is not None:
+        raise ValueError(_bad_label(bad, maps, num_classes))
+    return result
+
+
+def distance_transform(mask: Tensor, spacing: Sequence[float]) -> Tensor:
+    """Distance of every True voxel of `(batch, *space)` to the nearest False one."""
+    result = torch.empty_like(mask, dtype=torch.float32, memory_format=torch.contiguous_format)
+    maps, depth_spacing = _with_depth(mask.unsqueeze(1), spacing)
+    _native.distance_transform(maps, result, depth_spacing, torch.get_num_threads())
+    return result
+
+
+def _with_depth(maps: Tensor, spacing: Sequence[float]) -> tuple[Tensor, list[float]]:
+    """The kernels see volumes: a 2-D image is one slice, whose thickness plays no part."""
+    if len(spacing) == 3:
+        return maps, list(spacing)
+    return maps.unsqueeze(2), [1.0, *spacing]
+
+
+def _bad_label(position: int, maps: Tensor, num_classes: int) -> str:
+    batch, channel, *voxel = (int(i) for i in torch.unravel_index(torch.tensor(position), maps.shape))
+    value = int(maps[batch, channel, *voxel])
+    return (
+        f"label {value} at batch {batch}, voxel {tuple(voxel)} lies outside 0..{num_classes - 1}; "
+        f"if it marks unlabelled voxels, pass ignore_index={value}"
+    )

@@ -1,0 +1,186 @@
+"""The one home of the convention: sign, zero level, spacing, absent and full classes; validation."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from boundaryloss.distance import op
+
+Boundary = Literal["interface", "pixel"]
+
+# With "interface" the boundary is the set of faces between voxels, half a voxel from every centre.
+FACE_OFFSET = {"interface": 0.5, "pixel": 0.0}
+
+
+def signed_distance_map(
+    labels: Tensor,
+    num_classes: int | None = None,
+    *,
+    spacing: Sequence[float] | None = None,
+    boundary: Boundary = "interface",
+    include_background: bool = False,
+    ignore_index: int | None = None,
+) -> Tensor:
+    r"""Signed distance of every voxel to the boundary of every class: negative inside, positive outside.
+
+    .. math:: \phi_c(q) = \begin{cases} -D_c(q) & \text{if } q \in G_c \\ +D_c(q) & \text{otherwise}\end{cases}
+
+    :math:`G_c` is the set of voxels labelled `c` and :math:`D_c(q)` the Euclidean distance from the
+    centre of voxel `q` to the boundary of :math:`G_c`, in the unit of `spacing`.
+
+    `boundary="interface"` measures to the nearest face between an object and a background voxel, so a
+    voxel beside the boundary has +-1/2 and, of two classes, the background's map is minus the
+    foreground's. `boundary="pixel"` measures between voxel centres and subtracts one inside, as the
+    official code and MONAI do; objects up to two voxels thick are then zero throughout.
+
+    A class that is absent, or that fills the image, has no boundary: its map is zero. The edge of the
+    image is not a boundary.
+
+    Args:
+        labels: integer labels `(batch, *space)`, or bool masks `(batch, class, *space)` in which each
+            channel is an object of its own (they may overlap). `space` has two or three axes. Labels
+            need not be contiguous.
+        num_classes: number of classes `C` of integer labels, background included; masks need none.
+        spacing: size of a voxel along each spatial axis, in array order; default 1 each.
+        boundary: `"interface"` or `"pixel"`; the latter needs the same spacing on all axes.
+        include_background: whether the map of class 0 of integer labels comes first in the result.
+        ignore_index: a label that may lie outside `0..C-1`; its voxels belong to no class.
+
+    Returns:
+        float32 `(batch, class, *space)` on the device of `labels`; `C - 1` channels for integer labels
+        without the background. It carries no gradient.
+
+    Raises:
+        TypeError: `labels` is no tensor or of a floating type: use `labels.long()` or `masks > 0.5`.
+        ValueError: a label outside `0..C-1` (pass `ignore_index` if it marks unlabelled voxels), a
+            shape that is neither 2-D nor 3-D space, an empty spatial axis, a bad `spacing`, or
+            anisotropic `spacing` with `boundary="pixel"` (use `"interface"`). On CUDA a bad label
+            fails as a device-side assertion instead, as it does in `cross_entropy`.
+
+    The official code truncates to integers, knows no spacing, and treats a single 2-D image; with
+    `boundary="pixel"` this function gives what it means to compute.
+
+    Example:
+        >>> import torch
+        >>> from boundaryloss import signed_distance_map
+        >>> row = torch.tensor([[[0, 0, 1, 1, 1, 0]]])
+        >>> signed_distance_map(row, 2)[0, 0, 0].tolist()
+        [1.5, 0.5, -0.5, -1.5, -0.5, 0.5]
+        >>> signed_distance_map(row, 2, boundary="pixel")[0, 0, 0].tolist()
+        [2.0, 1.0, -0.0, -1.0, -0.0, 1.0]
+
+    Reference:
+        H. Kervadec et al., "Boundary loss for highly unbalanced segmentation", Medical Image Analysis
+        67, 2021.
+    """
+    maps, num_classes = _as_maps(labels, num_classes)
+    spatial = maps.shape[2:]
+    first_class = 0 if include_background and labels.dtype != torch.bool else 1
+    _check_space(spatial)
+    steps = check_spacing(spacing, len(spatial))
+    if boundary not in FACE_OFFSET:
+        raise ValueError(f"boundary must be 'interface' or 'pixel', got {boundary!r}")
+    if boundary == "pixel" and len(set(steps)) > 1:
+        raise ValueError(
+            f"boundary='pixel' subtracts one voxel inside and needs equal spacing, got {steps}; "
+            "use boundary='interface'"
+        )
+    return op.signed_distance(maps, num_classes, first_class, steps, FACE_OFFSET[boundary], ignore_index)
+
+
+def distance_transform(mask: Tensor, *, spacing: Sequence[float] | None = None) -> Tensor:
+    r"""Exact Euclidean distance of every True voxel to the nearest False voxel; zero at False voxels.
+
+    .. math:: D(q) = \min_{r \,:\, \neg m(r)} \lVert q - r \rVert
+
+    with distances between voxel centres in the unit of `spacing`: `scipy.ndimage.distance_transform_edt`
+    for batches and on any device.
+
+    Args:
+        mask: bool. The space is the last `len(spacing)` axes, all others are batch. Without `spacing`,
+            `(H, W)`, `(B, C, H, W)` and `(B, C, D, H, W)` are understood; three axes could be a volume
+            or a batch of slices, so say which with `spacing=(1, 1, 1)` or `spacing=(1, 1)`.
+        spacing: size of a voxel along each spatial axis (two or three), in array order; default 1 each.
+
+    Returns:
+        float32 of the shape of `mask`, on its device. Where an image has no False voxel the distance is
+        infinite (SciPy measures to an imaginary voxel outside the image instead).
+
+    Raises:
+        TypeError: `mask` is not bool: use `mask.bool()`.
+        ValueError: the space is neither 2-D nor 3-D or ambiguous, an axis is empty, or `spacing` is bad.
+
+    Example:
+        >>> import torch
+        >>> from boundaryloss import distance_transform
+        >>> mask = torch.tensor([[False, True, True], [True, True, True]])
+        >>> distance_transform(mask)[:, 2].tolist()
+        [2.0, 2.2360680103302]
+        >>> distance_transform(mask, spacing=(3, 1))[:, 1].tolist()
+        [1.0, 3.1622776985168457]
+    """
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        raise TypeError(f"mask must be a bool tensor, got {_kind(mask)}; use mask.bool()")
+    if spacing is None:
+        space = {2: 2, 4: 2, 5: 3}.get(mask.ndim)
+        if space is None:
+            raise ValueError(
+                f"which axes of a mask of shape {tuple(mask.shape)} are space? Pass spacing=(1, 1) for 2-D "
+                "or spacing=(1, 1, 1) for 3-D"
+            )
+    else:
+        space = len(spacing)
+    if space not in (2, 3) or mask.ndim < space:
+        raise ValueError(f"the space must have 2 or 3 axes of the mask, got {space} of {mask.ndim}")
+    spatial = mask.shape[mask.ndim - space :]
+    _check_space(spatial)
+    steps = check_spacing(spacing, space)
+    return op.distance_transform(mask.reshape(-1, *spatial), steps).reshape(mask.shape)
+
+
+def check_spacing(spacing: Sequence[float] | None, axes: int) -> list[float]:
+    """One positive float per axis, or an error that says what is wrong."""
+    if spacing is None:
+        return [1.0] * axes
+    if isinstance(spacing, (int, float)) or len(spacing) != axes:
+        raise ValueError(f"spacing must have one number for each of the {axes} spatial axes, got {spacing}")
+    steps = [float(step) for step in spacing]
+    if not all(0 < step < math.inf for step in steps):
+        raise ValueError(f"spacing must be positive and finite, got {steps}")
+    return steps
+
+
+def _as_maps(labels: Tensor, num_classes: int | None) -> tuple[Tensor, int]:
+    """Label maps `(batch, map, *space)`: one map per image for labels, one per channel for masks."""
+    if not isinstance(labels, Tensor):
+        raise TypeError(f"labels must be a tensor, got {_kind(labels)}; use torch.as_tensor(labels)")
+    if labels.is_floating_point() or labels.is_complex():
+        raise TypeError(
+            f"labels must be integer or bool, got {labels.dtype}; use labels.long() for a label map, "
+            "masks > 0.5 for masks"
+        )
+    if labels.dtype == torch.bool:
+        if num_classes is not None:
+            raise ValueError("bool masks have one channel per class: leave num_classes out")
+        if labels.ndim not in (4, 5):
+            raise ValueError(
+                f"masks must be (batch, class, *space) with 2-D or 3-D space, got {tuple(labels.shape)}"
+            )
+        return labels, 2
+    if num_classes is None or num_classes < 2:
+        raise ValueError(f"integer labels need num_classes of at least 2, background included, got {num_classes}")
+    if labels.ndim not in (3, 4):
+        raise ValueError(f"labels must be (batch, *space) with 2-D or 3-D space, got {tuple(labels.shape)}")
+    return labels.unsqueeze(1), num_classes
+
+
+def _check_space(spatial: Sequence[int]) -> None:
+    if 0 in spatial:
+        raise ValueError(f"every spatial axis needs at least one voxel, got {tuple(spatial)}")
+
+
+def _kind(value: object) -> str:
+    return str(value.dtype) if isinstance(value, Tensor) else type(value).__name__

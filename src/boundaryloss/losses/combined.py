@@ -1,0 +1,99 @@
+"""A region loss and the boundary loss, weighted by a schedule."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from boundaryloss.losses.boundary import BoundaryLoss
+from boundaryloss.schedules import Increase, Schedule
+
+
+class RegionBoundaryLoss(nn.Module):
+    r"""Region loss plus boundary loss, with weights that follow the epoch.
+
+    .. math:: L = w_R \, L_R(\theta) + w_B \, L_B(\theta)
+
+    with :math:`(w_R, w_B)` = `schedule(epoch)`; in the paper's notation :math:`w_B = \alpha`.
+
+    Args:
+        region: any callable `(logits, target) -> scalar`, for instance
+            `monai.losses.DiceCELoss(to_onehot_y=True, softmax=True)`. It gets the target as it is, so give
+            the target in the form that it needs.
+        boundary: the boundary term; default `BoundaryLoss()`.
+        schedule: epoch -> (region weight, boundary weight); default `Increase()`: alpha is 0 in epoch 0
+            and grows by 0.01 an epoch.
+
+    Call `set_epoch(n)` at the start of every epoch. The epoch is part of `state_dict()`, so a checkpoint
+    resumes with its weights; the weights are a tensor, so a new epoch does not recompile.
+
+    Raises:
+        TypeError: `region` is not callable.
+
+    The official code writes the two schedules into its training script; here they are `Increase` and
+    `Rebalance`.
+
+    Example:
+        >>> import torch
+        >>> from boundaryloss import BoundaryLoss, Increase, RegionBoundaryLoss
+        >>> loss = RegionBoundaryLoss(torch.nn.CrossEntropyLoss(), BoundaryLoss(), Increase(step=0.1))
+        >>> loss.set_epoch(2)
+        >>> loss.schedule(loss.epoch)
+        (1.0, 0.2)
+        >>> logits, target = torch.zeros(1, 2, 1, 4), torch.tensor([[[0, 0, 1, 1]]])
+        >>> round(float(loss(logits, target)), 4)  # log 2 + 0.2 * 0
+        0.6931
+    """
+
+    weights: Tensor
+
+    def __init__(
+        self,
+        region: Callable[[Tensor, Tensor], Tensor],
+        boundary: nn.Module | None = None,
+        schedule: Schedule | None = None,
+    ) -> None:
+        super().__init__()
+        if not callable(region):
+            raise TypeError(f"region must be a loss to call with (logits, target), got {type(region).__name__}")
+        self.region = region
+        self.boundary = BoundaryLoss() if boundary is None else boundary
+        self.schedule = Increase() if schedule is None else schedule
+        self.register_buffer("weights", torch.zeros(2), persistent=False)
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set both weights to what the schedule gives for `epoch`, which counts from 0."""
+        self.epoch = epoch
+        self.weights.copy_(torch.tensor(self.schedule(epoch)))
+
+    def terms(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        *,
+        spacing: Sequence[float] | None = None,
+        mask: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The region and the boundary term, unweighted. `spacing` and `mask` reach the latter only."""
+        return self.region(logits, target), self.boundary(logits, target, spacing=spacing, mask=mask)
+
+    def forward(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        *,
+        spacing: Sequence[float] | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """The weighted sum of both terms."""
+        region, boundary = self.terms(logits, target, spacing=spacing, mask=mask)
+        return self.weights[0] * region + self.weights[1] * boundary
+
+    def get_extra_state(self) -> int:
+        """The epoch, for `state_dict`."""
+        return self.epoch
+
+    def set_extra_state(self, state: int) -> None:
+        """Resume at the saved epoch."""
+        self.set_epoch(state)

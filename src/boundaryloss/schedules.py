@@ -1,0 +1,120 @@
+"""Epoch -> (region weight, boundary weight): frozen, pure, standard library only.
+
+An early boundary term can collapse a run to an empty prediction, since its gradient is tens of times
+the region loss's until the object is found. The growing schedules therefore begin with exactly 0.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+Schedule = Callable[[int], tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Constant:
+    r"""The same weight throughout: :math:`L_R + \alpha L_B`.
+
+    Args:
+        alpha: the boundary weight; small values such as 0.01 are the usual choice.
+
+    Raises:
+        ValueError: a negative or non-finite `alpha`, or a negative epoch.
+
+    Example:
+        >>> Constant(0.01)(7)
+        (1.0, 0.01)
+    """
+
+    alpha: float = 0.01
+
+    def __post_init__(self) -> None:
+        _check(alpha=self.alpha)
+
+    def __call__(self, epoch: int) -> tuple[float, float]:
+        """Region and boundary weight of `epoch`, counted from 0."""
+        _check(epoch=epoch)
+        return 1.0, self.alpha
+
+
+@dataclass(frozen=True)
+class Increase:
+    r""":math:`L_R + \alpha L_B` with a growing weight: :math:`\alpha = \min(start + step \cdot epoch, stop)`.
+
+    The official code's "increase" is `Increase(start=0.01, step=0.01)`.
+
+    Args:
+        start: the weight in epoch 0.
+        step: what each epoch adds.
+        stop: the largest weight.
+
+    Raises:
+        ValueError: a negative or non-finite number, `stop` below `start`, or a negative epoch.
+
+    Example:
+        >>> schedule = Increase()
+        >>> schedule(0), schedule(5), schedule(500)
+        ((1.0, 0.0), (1.0, 0.05), (1.0, 1.0))
+    """
+
+    start: float = 0.0
+    step: float = 0.01
+    stop: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check(start=self.start, step=self.step, stop=self.stop)
+        _check_order(self.start, self.stop)
+
+    def __call__(self, epoch: int) -> tuple[float, float]:
+        """Region and boundary weight of `epoch`, counted from 0."""
+        _check(epoch=epoch)
+        return 1.0, min(self.start + self.step * epoch, self.stop)
+
+
+@dataclass(frozen=True)
+class Rebalance:
+    r""":math:`(1 - \alpha) L_R + \alpha L_B`: weight moves from the region to the boundary loss.
+
+    The paper's Eq. 6 is `Rebalance(start=0.01, step=0.01, stop=0.99)`: the region weight falls by 0.01 an
+    epoch and ends at 0.01.
+
+    Args:
+        start: the boundary weight in epoch 0.
+        step: what each epoch adds.
+        stop: the largest boundary weight, at most 1.
+
+    Raises:
+        ValueError: a negative or non-finite number, `stop` below `start` or above 1, or a negative epoch.
+
+    Example:
+        >>> schedule = Rebalance(step=0.25)
+        >>> schedule(0), schedule(1), schedule(3)
+        ((1.0, 0.0), (0.75, 0.25), (0.25, 0.75))
+    """
+
+    start: float = 0.0
+    step: float = 0.01
+    stop: float = 0.99
+
+    def __post_init__(self) -> None:
+        _check(start=self.start, step=self.step, stop=self.stop)
+        _check_order(self.start, self.stop)
+        if self.stop > 1:
+            raise ValueError(f"stop is a share of the weight and at most 1, got {self.stop}")
+
+    def __call__(self, epoch: int) -> tuple[float, float]:
+        """Region and boundary weight of `epoch`, counted from 0."""
+        _check(epoch=epoch)
+        alpha = min(self.start + self.step * epoch, self.stop)
+        return 1.0 - alpha, alpha
+
+
+def _check(**values: float) -> None:
+    for name, value in values.items():
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{name} must be finite and not negative, got {value}")
+
+
+def _check_order(start: float, stop: float) -> None:
+    if stop < start:
+        raise ValueError(f"stop must not be below start, got start={start}, stop={stop}")
