@@ -24,15 +24,12 @@ def signed_distance(
     if maps.dtype not in _KERNEL_TYPES:
         maps = maps.long()
     depth_maps, depth_spacing = _with_depth(maps, spacing)
-    # A label that no type holds stands for "nothing is ignored".
-    ignored = num_classes if ignore_index is None else ignore_index
     bad = _native.signed_distance(
         depth_maps,
         result,
         num_classes,
         first_class,
-        ignored,
-        ignore_index is not None,
+        ignore_index,
         depth_spacing,
         face_offset,
         torch.get_num_threads(),

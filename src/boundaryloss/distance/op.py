@@ -19,7 +19,7 @@ def signed_distance(
     if maps.device.type == "cpu":
         return cpu.signed_distance(maps, num_classes, first_class, spacing, face_offset, ignore_index)
     _assert_labels(maps, num_classes, ignore_index)
-    return reference.signed_distance(maps, num_classes, first_class, spacing, face_offset)
+    return reference.signed_distance(maps, num_classes, first_class, spacing, face_offset, ignore_index)
 
 
 @signed_distance.register_fake

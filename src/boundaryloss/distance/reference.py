@@ -18,10 +18,13 @@ def signed_distance(
     first_class: int,
     spacing: Sequence[float],
     face_offset: float,
+    ignore_index: int | None = None,
 ) -> Tensor:
     """Signed maps of classes `first_class..num_classes-1` of label maps `(batch, map, *space)`."""
     classes = torch.arange(first_class, num_classes, device=maps.device).view(-1, *[1] * len(spacing))
     objects = (maps.unsqueeze(2) == classes).flatten(1, 2)
+    if ignore_index is not None:
+        objects &= (maps != ignore_index).repeat_interleave(len(classes), dim=1)
     outside = squared_distance(objects, spacing, face_offset).sqrt()
     inside = squared_distance(~objects, spacing, face_offset).sqrt()
     if face_offset == 0:

@@ -61,7 +61,7 @@ def boundary_loss(
         )
     _check_reduction(reduction)
     products = _at_least_float32(probabilities) * signed_distance.detach()
-    count = products.numel()
+    count = max(products.numel(), 1)
     if mask is not None:
         mask = _as_mask(mask, products)
         products = products.masked_fill(~mask, 0)
@@ -69,7 +69,7 @@ def boundary_loss(
     if reduction == "none":
         return products
     total = products.sum()
-    return total if reduction == "sum" else total / (count or 1 if mask is None else count)
+    return total if reduction == "sum" else total / count
 
 
 class BoundaryLoss(nn.Module):

@@ -1,0 +1,60 @@
+// The Python face of the kernels: checks nothing that Python has not checked, holds no lock while it works.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/array.h>
+#include <nanobind/stl/optional.h>
+
+#include <stdexcept>
+
+#include "distance.h"
+
+namespace nb = nanobind;
+using namespace boundaryloss;
+
+namespace {
+
+using Maps = nb::ndarray<nb::ro, nb::ndim<5>, nb::device::cpu>;
+using Result = nb::ndarray<float, nb::c_contig, nb::device::cpu>;
+
+LabelType label_type(nb::dlpack::dtype type) {
+    if (type == nb::dtype<bool>() || type == nb::dtype<std::uint8_t>()) return LabelType::uint8;
+    if (type == nb::dtype<std::int8_t>()) return LabelType::int8;
+    if (type == nb::dtype<std::int16_t>()) return LabelType::int16;
+    if (type == nb::dtype<std::int32_t>()) return LabelType::int32;
+    if (type == nb::dtype<std::int64_t>()) return LabelType::int64;
+    throw std::invalid_argument("labels of this type are not supported");
+}
+
+LabelMaps as_label_maps(const Maps& maps) {
+    LabelMaps result{maps.data(), label_type(maps.dtype()), {}, {}};
+    for (std::size_t axis = 0; axis < 5; ++axis) {
+        result.shape[axis] = maps.shape(axis);
+        result.strides[axis] = maps.stride(axis);
+    }
+    return result;
+}
+
+}  // namespace
+
+NB_MODULE(_native, m) {
+    m.def(
+        "signed_distance",
+        [](const Maps& maps, Result out, std::int64_t num_classes, std::int64_t first_class,
+           std::optional<std::int64_t> ignored, std::array<double, 3> spacing, double face_offset, int threads) {
+            const LabelMaps labels = as_label_maps(maps);
+            const Settings settings{num_classes, first_class, ignored, spacing, face_offset, threads};
+            nb::gil_scoped_release release;
+            return signed_distance(labels, settings, out.data());
+        },
+        nb::arg("maps"), nb::arg("out"), nb::arg("num_classes"), nb::arg("first_class"), nb::arg("ignored").none(),
+        nb::arg("spacing"), nb::arg("face_offset"), nb::arg("threads"));
+    m.def(
+        "distance_transform",
+        [](const Maps& maps, Result out, std::array<double, 3> spacing, int threads) {
+            const LabelMaps labels = as_label_maps(maps);
+            const Settings settings{2, 0, std::nullopt, spacing, 0.0, threads};
+            nb::gil_scoped_release release;
+            distance_transform(labels, settings, out.data());
+        },
+        nb::arg("maps"), nb::arg("out"), nb::arg("spacing"), nb::arg("threads"));
+}

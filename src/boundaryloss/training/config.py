@@ -1,0 +1,175 @@
+"""The configuration of a training run: one frozen dataclass, read from TOML and written back in full."""
+
+import dataclasses
+import difflib
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from boundaryloss.schedules import Constant, Increase, Rebalance, Schedule
+from boundaryloss.training.errors import UserError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+REGIONS = ("ce", "dice", "gdl", "dicece")
+LOSSES = (*REGIONS, *(f"{region}+boundary" for region in REGIONS))
+SCHEDULES = {"constant": Constant, "increase": Increase, "rebalance": Rebalance}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides how a run goes, apart from its data.
+
+    Args:
+        loss: `ce`, `dice`, `gdl` or `dicece`, each also with `+boundary`.
+        schedule: the weights of both terms over the epochs: `constant`, `increase` or `rebalance`.
+        schedule_options: the schedule's own arguments, for instance `{"step": 0.02}`.
+        epochs: how often the training slices are seen.
+        batch_size: slices per step.
+        learning_rate: of Adam.
+        seed: of the network's first weights, of the order of the slices and of the validation share.
+        validation: share of the training slices that only choose `best.ckpt`; the test uses the last epoch.
+        features: channels of the five levels of the U-Net; the first works at full resolution.
+        labels: file values to keep as classes, all others become background; none given: all are kept.
+        spacing: pixel size in mm, in array order; none given: as the files say.
+        accelerator: Lightning's: `auto`, `cpu`, `gpu`, ...
+        devices: how many of them.
+        num_workers: processes that load data; slices are held in memory, so 0 is usually fastest.
+
+    Raises:
+        UserError: a value that no run could use; the message names it.
+    """
+
+    loss: str = "gdl+boundary"
+    schedule: str = "increase"
+    schedule_options: Mapping[str, float] = field(default_factory=dict)
+    epochs: int = 100
+    batch_size: int = 8
+    learning_rate: float = 1e-3
+    seed: int = 0
+    validation: float = 0.1
+    features: tuple[int, ...] = (16, 32, 64, 128, 256)
+    labels: tuple[int, ...] | None = None
+    spacing: tuple[float, ...] | None = None
+    accelerator: str = "auto"
+    devices: int = 1
+    num_workers: int = 0
+
+    def __post_init__(self) -> None:
+        for item in dataclasses.fields(self):
+            _check_type(item.name, item.type, getattr(self, item.name))
+        _check_choice("loss", self.loss, LOSSES)
+        _check_choice("schedule", self.schedule, tuple(SCHEDULES))
+        for name in ("epochs", "batch_size", "learning_rate", "devices"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise UserError(f"{name} must be greater than 0, got {getattr(self, name)}")
+        for name in ("seed", "num_workers"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{name} must not be negative, got {getattr(self, name)}")
+        if not 0 <= self.validation < 1:
+            raise UserError(f"validation is a share from 0 to below 1, got {self.validation}")
+        if len(self.features) != 5 or min(self.features) < 1:
+            raise UserError(f"features must be five positive numbers of channels, got {list(self.features)}")
+        if self.spacing is not None and not (
+            len(self.spacing) == 2 and all(0 < s < float("inf") for s in self.spacing)
+        ):
+            raise UserError(f"spacing must be two positive numbers (mm), got {list(self.spacing)}")
+        self.make_schedule()
+
+    def make_schedule(self) -> Schedule:
+        """The schedule that `schedule` and `schedule_options` name."""
+        kind = SCHEDULES[self.schedule]
+        known = tuple(item.name for item in dataclasses.fields(kind))
+        for name in self.schedule_options:
+            _check_choice(f"option of the schedule {self.schedule!r}", name, known)
+        try:
+            return kind(**self.schedule_options)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"schedule_options: {error}") from None
+
+
+def as_dict(config: TrainConfig) -> dict[str, Any]:
+    """Plain numbers, strings, lists and a dictionary; settings that are `None` are left out."""
+    plain = {name: _plain(value) for name, value in vars(config).items()}
+    return {name: value for name, value in plain.items() if value is not None}
+
+
+def from_dict(settings: Mapping[str, Any], origin: str = "the configuration") -> TrainConfig:
+    """The inverse of `as_dict`. An unknown key is an error that names the nearest known one."""
+    known = tuple(item.name for item in dataclasses.fields(TrainConfig))
+    for name in settings:
+        _check_choice(f"setting in {origin}", name, known)
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+    return TrainConfig(**values)
+
+
+def read_config(path: Path, **overrides: Any) -> TrainConfig:
+    """Read a TOML file; `overrides` (the command line) win over it."""
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read the configuration {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid TOML: {error}") from None
+    settings.pop("data", None)  # what a run's own config.toml adds: found in the data, not chosen
+    return from_dict({**settings, **overrides}, str(path))
+
+
+def write_config(path: Path, config: TrainConfig, data: Mapping[str, Any]) -> None:
+    """Write the full configuration, and what was found in the data as the table `[data]`."""
+    settings = as_dict(config)
+    options = settings.pop("schedule_options")
+    lines = [f"{name} = {_toml(value)}" for name, value in settings.items()]
+    for title, table in (("schedule_options", options), ("data", data)):
+        lines += ["", f"[{title}]", *(f"{name} = {_toml(value)}" for name, value in table.items())]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return repr(value)
+
+
+def _check_choice(what: str, value: str, known: tuple[str, ...]) -> None:
+    if value in known:
+        return
+    near = difflib.get_close_matches(value, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+    raise UserError(f"unknown {what}: {value!r}; {hint}")
+
+
+def _check_type(name: str, kind: Any, value: Any) -> None:
+    """Hold a value against its annotation, since TOML may bring anything."""
+    number = (int, float)
+    fits = {
+        str: isinstance(value, str),
+        int: isinstance(value, int) and not isinstance(value, bool),
+        float: isinstance(value, number) and not isinstance(value, bool),
+    }
+    if kind in fits:
+        good, wanted = fits[kind], {str: "text", int: "a whole number", float: "a number"}[kind]
+    elif name == "schedule_options":
+        good = isinstance(value, Mapping) and all(isinstance(v, number) for v in value.values())
+        wanted = "a table of numbers"
+    else:
+        element = number if name == "spacing" else int
+        good = value is None or (isinstance(value, tuple) and all(isinstance(v, element) for v in value))
+        wanted = "a list of numbers"
+    if not good:
+        raise UserError(f"{name} must be {wanted}, got {value!r}")

@@ -1,0 +1,173 @@
+"""Metrics of one case and their summary; nothing hides an empty prediction.
+
+A mean over cases means little when cases without a value vanish from it: MONAI's HD95 of a total miss is nan and
+its ``aggregate`` drops nan, so that a network improves by finding nothing. Here every mean stands beside the number
+of cases it is over, misses are counted, and ``hd95_penalised_mm`` has a value for every case.
+"""
+
+import csv
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+Row = dict[str, Any]
+
+
+def case_metrics(
+    prediction: np.ndarray,
+    truth: np.ndarray,
+    *,
+    num_classes: int,
+    spacing: Sequence[float],
+    name: str,
+    label_values: Sequence[int] | None = None,
+) -> list[Row]:
+    """Compare one prediction with its truth, 2-D or 3-D.
+
+    The columns of a row (lengths in the unit of `spacing`, called mm):
+
+    - ``name``, ``label``: the case and the class, by its value in the files.
+    - ``dice``: 2 |P & T| / (|P| + |T|); 0 for a miss and for a false alarm; nan if both are empty.
+    - ``hd95_mm``: the larger of the two directed 95th percentiles of the surface distances; nan if P or T is empty.
+    - ``hd95_penalised_mm``: the same, but the image's diagonal if just one is empty, and 0 if both are.
+    - ``missed``, ``false_alarm``, ``both_empty``: 1 if only P, only T, or both are empty; otherwise 0.
+    - ``lesions``, ``lesions_found``: connected components of T (diagonal neighbours connect), and those P touches.
+    - ``false_lesions``: connected components of P that touch no T.
+    - ``truth_mm2``, ``prediction_mm2`` (``_mm3`` in 3-D): sizes.
+
+    Args:
+        prediction: Class indices (*space).
+        truth: Class indices (*space).
+        num_classes: Number of classes, the background included.
+        spacing: Size of a voxel, one number per axis.
+        name: Name of the case.
+        label_values: Value in the files of each class, to name the rows. Default: the index.
+
+    Returns:
+        One row per class, without the background.
+    """
+    if prediction.shape != truth.shape or len(spacing) != truth.ndim:
+        raise ValueError(f"{name}: prediction {prediction.shape}, truth {truth.shape}, spacing {tuple(spacing)}")
+    values = range(num_classes) if label_values is None else label_values
+    return [
+        {"name": name, "label": int(values[index]), **_compare(prediction == index, truth == index, spacing)}
+        for index in range(1, num_classes)
+    ]
+
+
+def summarise(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
+    """Summarise the rows of `case_metrics`, one row per label.
+
+    ``dice`` and ``hd95_mm`` are means over the ``dice_cases`` and ``hd95_cases`` in which they exist (nan if in none),
+    ``hd95_penalised_mm`` and ``false_lesions_per_image`` means over all ``cases``. ``missed`` counts misses among the
+    ``cases_with_truth``. ``lesion_sensitivity`` is the share of all ``lesions`` that were found.
+    """
+    by_label: dict[int, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        by_label.setdefault(row["label"], []).append(row)
+    return [{"label": label, **_summarise_label(by_label[label])} for label in sorted(by_label)]
+
+
+def hd95(prediction: np.ndarray, truth: np.ndarray, spacing: Sequence[float]) -> float:
+    """95 % Hausdorff distance of two non-empty masks, between the centres of their surface voxels.
+
+    A surface voxel is one with a face on the background or on the edge of the image. Each directed distance is a
+    percentile of its own, and the larger one counts, as in MONAI.
+    """
+    box = _bounding_box(prediction | truth)  # distances do not look beyond it, the transform need not either
+    surfaces = [_surface(mask[box]) for mask in (prediction, truth)]
+    there, back = (
+        ndimage.distance_transform_edt(~target, sampling=spacing)[source]
+        for source, target in (surfaces, surfaces[::-1])
+    )
+    return float(max(np.percentile(there, 95), np.percentile(back, 95)))
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as CSV; the file is either the old one or the whole new one."""
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]) if rows else [], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        Path(temporary).chmod(0o644)  # mkstemp's own mode shuts out everybody else
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _compare(prediction: np.ndarray, truth: np.ndarray, spacing: Sequence[float]) -> Row:
+    size_p, size_t = int(prediction.sum()), int(truth.sum())
+    diagonal = float(np.hypot.reduce(np.multiply(truth.shape, spacing)))
+    exists, empty = size_p > 0 and size_t > 0, size_p == 0 and size_t == 0
+    distance = hd95(prediction, truth, spacing) if exists else float("nan")
+    lesions, found = _components(truth, prediction)
+    components, true = _components(prediction, truth)
+    voxel, unit = float(np.prod(spacing)), f"mm{truth.ndim}"
+    return {
+        "dice": float("nan") if empty else 2 * int((prediction & truth).sum()) / (size_p + size_t),
+        "hd95_mm": distance,
+        "hd95_penalised_mm": distance if exists else 0.0 if empty else diagonal,
+        "missed": int(size_t > 0 and size_p == 0),
+        "false_alarm": int(size_p > 0 and size_t == 0),
+        "both_empty": int(empty),
+        "lesions": lesions,
+        "lesions_found": found,
+        "false_lesions": components - true,
+        f"truth_{unit}": size_t * voxel,
+        f"prediction_{unit}": size_p * voxel,
+    }
+
+
+def _components(mask: np.ndarray, other: np.ndarray) -> tuple[int, int]:
+    """Number of connected components of `mask`, and of those among them that overlap `other`."""
+    components, count = ndimage.label(mask, np.ones((3,) * mask.ndim))  # pyright: ignore[reportGeneralTypeIssues]
+    touched = np.unique(components[other & mask])
+    return int(count), len(touched)
+
+
+def _surface(mask: np.ndarray) -> np.ndarray:
+    return mask & ~ndimage.binary_erosion(mask)
+
+
+def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
+    return ndimage.find_objects(mask.astype(np.uint8))[0]
+
+
+def _summarise_label(rows: Sequence[Mapping[str, Any]]) -> Row:
+    def total(key: str) -> int:
+        return sum(int(row[key]) for row in rows)
+
+    dice, distance = (_existing(row[key] for row in rows) for key in ("dice", "hd95_mm"))
+    lesions = total("lesions")
+    return {
+        "cases": len(rows),
+        "cases_with_truth": sum(row["lesions"] > 0 for row in rows),
+        "dice": _mean(dice),
+        "dice_cases": len(dice),
+        "hd95_mm": _mean(distance),
+        "hd95_cases": len(distance),
+        "hd95_penalised_mm": _mean([float(row["hd95_penalised_mm"]) for row in rows]),
+        "missed": total("missed"),
+        "false_alarms": total("false_alarm"),
+        "both_empty": total("both_empty"),
+        "lesions": lesions,
+        "lesion_sensitivity": total("lesions_found") / lesions if lesions else float("nan"),
+        "false_lesions_per_image": total("false_lesions") / len(rows),
+    }
+
+
+def _existing(values: Iterable[Any]) -> list[float]:
+    return [float(value) for value in values if not np.isnan(float(value))]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else float("nan")
