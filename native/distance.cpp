@@ -107,7 +107,7 @@ bool readable_in_place(const LabelMaps& maps, const Settings& settings) {
 
 Metric make_metric(const LabelMaps& maps, const Settings& s) {
     return {Costs(maps.shape[2], s.spacing[0], s.face_offset), Costs(maps.shape[3], s.spacing[1], s.face_offset),
-            Costs(maps.shape[4], s.spacing[2], s.face_offset), s.face_offset == 0 ? s.spacing[2] : 0.0};
+            Costs(maps.shape[4], s.spacing[2], s.face_offset), s.face_offset == 0 ? 1.0 : 0.0};
 }
 
 // Calls work(map index, scratch, bytes, team) for every map: maps side by side where there are enough of

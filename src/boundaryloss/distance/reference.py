@@ -28,7 +28,7 @@ def signed_distance(
     outside = squared_distance(objects, spacing, face_offset).sqrt()
     inside = squared_distance(~objects, spacing, face_offset).sqrt()
     if face_offset == 0:
-        inside = inside - spacing[0]
+        inside = inside - 1
     phi = torch.where(objects, -inside, outside)
     return phi.masked_fill(phi.isinf(), 0).float()  # absent or full: no boundary
 

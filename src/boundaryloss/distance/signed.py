@@ -70,7 +70,7 @@ def signed_distance_map(
         >>> signed_distance_map(row, 2)[0, 0, 0].tolist()
         [1.5, 0.5, -0.5, -1.5, -0.5, 0.5]
         >>> signed_distance_map(row, 2, boundary="pixel")[0, 0, 0].tolist()
-        [2.0, 1.0, -0.0, -1.0, -0.0, 1.0]
+        [2.0, 1.0, 0.0, -1.0, 0.0, 1.0]
 
     Reference:
         H. Kervadec et al., "Boundary loss for highly unbalanced segmentation", Medical Image Analysis
@@ -88,7 +88,11 @@ def signed_distance_map(
             f"boundary='pixel' subtracts one voxel inside and needs equal spacing, got {steps}; "
             "use boundary='interface'"
         )
-    return op.signed_distance(maps, num_classes, first_class, steps, FACE_OFFSET[boundary], ignore_index)
+    # "pixel" counts in voxels and scales at the end, so that what is zero is exactly zero.
+    scale = steps[0] if boundary == "pixel" else 1.0
+    steps = [step / scale for step in steps]
+    phi = op.signed_distance(maps, num_classes, first_class, steps, FACE_OFFSET[boundary], ignore_index)
+    return phi if scale == 1 else phi * scale
 
 
 def distance_transform(mask: Tensor, *, spacing: Sequence[float] | None = None) -> Tensor:
@@ -171,7 +175,9 @@ def _as_maps(labels: Tensor, num_classes: int | None) -> tuple[Tensor, int]:
             )
         return labels, 2
     if num_classes is None or num_classes < 2:
-        raise ValueError(f"integer labels need num_classes of at least 2, background included, got {num_classes}")
+        raise ValueError(
+            f"integer labels need num_classes of at least 2, background included, got {num_classes}"
+        )
     if labels.ndim not in (3, 4):
         raise ValueError(f"labels must be (batch, *space) with 2-D or 3-D space, got {tuple(labels.shape)}")
     return labels.unsqueeze(1), num_classes

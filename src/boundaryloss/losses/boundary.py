@@ -117,7 +117,7 @@ class BoundaryLoss(nn.Module):
         >>> import torch
         >>> from boundaryloss import BoundaryLoss
         >>> target = torch.tensor([[[0, 0, 1, 1]]])
-        >>> logits = torch.full((1, 2, 1, 4), 0.0, requires_grad=True)
+        >>> logits = torch.zeros(1, 2, 1, 4)
         >>> float(BoundaryLoss()(logits, target))  # p = 1/2; phi = 1.5, 0.5, -0.5, -1.5
         0.0
         >>> float(BoundaryLoss(as_distance=True)(logits, target))
@@ -166,7 +166,9 @@ class BoundaryLoss(nn.Module):
     ) -> Tensor:
         """The loss of `logits` `(B, C, *space)` against `target`."""
         if logits.ndim not in (4, 5):
-            raise ValueError(f"logits must be (batch, class, *space) in 2-D or 3-D, got {tuple(logits.shape)}")
+            raise ValueError(
+                f"logits must be (batch, class, *space) in 2-D or 3-D, got {tuple(logits.shape)}"
+            )
         if self.activation == "softmax" and logits.shape[1] < 2:
             raise ValueError("softmax over a single channel is constant; use activation='sigmoid'")
         phi, valid = self._map(logits, target, self.spacing if spacing is None else spacing)
@@ -210,7 +212,9 @@ class BoundaryLoss(nn.Module):
                 valid = (labels != self.ignore_index).unsqueeze(1)
         else:
             if self.ignore_index is not None:
-                raise ValueError("ignore_index needs integer labels as target; for masks pass mask= to the call")
+                raise ValueError(
+                    "ignore_index needs integer labels as target; for masks pass mask= to the call"
+                )
             phi = signed_distance_map(masks[:, first:], spacing=spacing, boundary=self.boundary)
         if self.normalize == "max":
             axes = tuple(range(2, phi.ndim))

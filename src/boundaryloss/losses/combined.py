@@ -55,7 +55,9 @@ class RegionBoundaryLoss(nn.Module):
     ) -> None:
         super().__init__()
         if not callable(region):
-            raise TypeError(f"region must be a loss to call with (logits, target), got {type(region).__name__}")
+            raise TypeError(
+                f"region must be a loss to call with (logits, target), got {type(region).__name__}"
+            )
         self.region = region
         self.boundary = BoundaryLoss() if boundary is None else boundary
         self.schedule = Increase() if schedule is None else schedule

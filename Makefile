@@ -1,0 +1,41 @@
+# make demo   trains on a phantom with and without the boundary loss, and shows what came of it
+# make test   runs the quick tests
+# make check  linters, types and tests
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test test-slow check lint clean
+.DELETE_ON_ERROR:
+
+demo: $(INSTALLED)
+	$(BIN)/boundaryloss demo --out demo
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -q -n 2 -m "not slow and not gpu"
+
+test-slow: $(INSTALLED)
+	$(BIN)/python -m pytest -q -m "slow and not gpu"
+
+check: lint test
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+$(INSTALLED): pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
+	@command -v $(PYTHON) >/dev/null || { echo "boundaryloss needs Python >= 3.10: install python3, or say where it is with 'make PYTHON=...'"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "boundaryloss needs Python >= 3.10: say where it is with 'make PYTHON=...'"; exit 1; }
+	@command -v $(or $(CXX),c++) >/dev/null || { echo "boundaryloss needs a C++ compiler (GCC or Clang): install one, e.g. 'apt install g++' or 'xcode-select --install'"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Python cannot make a virtual environment: install it, e.g. 'apt install python3-venv'"; exit 1; }
+	@echo "Installing into $(VENV): a few minutes the first time"
+	@$(PIP_INSTALL) "torch>=2.4"
+	@$(PIP_INSTALL) --editable ".[dev]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build demo

@@ -1,0 +1,235 @@
+"""The command `boundaryloss`: demo, train, predict, evaluate, distmap.
+
+Whatever is heavy is imported inside the commands, so that `--help` answers at once.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+try:
+    import click
+except ModuleNotFoundError:
+    print('boundaryloss: the command needs more packages: pip install "boundaryloss[train]"', file=sys.stderr)
+    raise SystemExit(2) from None
+
+EXTRA = {
+    "lightning",
+    "matplotlib",
+    "monai",
+    "nibabel",
+    "PIL",
+    "rich",
+    "scipy",
+    "tensorboard",
+    "tifffile",
+    "tomli",
+}
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+FOLDER = click.Path(path_type=Path)
+
+
+class OneLineErrors(click.Group):
+    """What a user did wrong is one line and exit 2; Ctrl-C is one line and exit 130."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command and translate its errors."""
+        from boundaryloss.training.errors import UserError
+
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            _fail("interrupted; what was finished so far is on disk", INTERRUPTED)
+        except UserError as error:
+            _fail(str(error))
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if package not in EXTRA:
+                raise
+            _fail(f'{package} is not installed: pip install "boundaryloss[train]"')
+        except OSError as error:
+            if error.filename is None:
+                raise
+            _fail(f"{error.filename}: {error.strerror}")
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line; exits with 0, 2 (a mistake in what was given) or 130 (interrupted)."""
+    try:
+        sys.exit(cli.main(args, prog_name="boundaryloss", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        _fail(error.format_message())
+    except click.Abort:
+        _fail("interrupted", INTERRUPTED)
+
+
+@click.group(
+    cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+def cli() -> None:
+    """Train segmentation networks on highly unbalanced data with the boundary loss."""
+
+
+@cli.command()
+@click.option(
+    "--out", type=FOLDER, default=Path("demo"), show_default=True, help="New directory for the results."
+)
+@click.option("--seeds", type=click.IntRange(1, 100), default=3, show_default=True, help="Runs of each loss.")
+def demo(out: Path, seeds: int) -> None:
+    """Watch a network learn with and without the boundary loss (about 2.5 minutes).
+
+    Trains on generated slices with tiny lesions, prints a table with spread and paired differences, and draws
+    demo.png. Nothing is downloaded.
+    """
+    from rich.console import Console
+
+    from boundaryloss.report.comparison import write_comparison
+    from boundaryloss.report.figure import draw_figure
+    from boundaryloss.training.demo import run_demo
+
+    with _bar() as bar:
+        task = bar.add_task("drawing the phantom", total=None)
+        run_demo(
+            out,
+            seeds,
+            progress=lambda done, total, text: bar.update(
+                task, completed=done, total=total, description=text
+            ),
+        )
+    console = Console()
+    write_comparison(out, console)
+    console.print(f"\nfigure: {draw_figure(out)}", highlight=False, soft_wrap=True)
+
+
+@cli.command()
+@click.argument("data", type=str)
+@click.option("--out", type=FOLDER, required=True, help="New directory of the run.")
+@click.option("--loss", help="ce, dice, gdl or dicece, each also with +boundary.  [default: gdl+boundary]")
+@click.option("--epochs", type=int, help="How often the slices are seen.  [default: 100]")
+@click.option("--seed", type=int, help="Of the first weights and the order of slices.  [default: 0]")
+@click.option("--labels", help="File values to keep as classes, e.g. 3 or 1,3; all others become background.")
+@click.option("--test-prefix", multiple=True, help="Test on the names that begin so; may be repeated.")
+@click.option("--config", type=FOLDER, help="TOML file with settings; options given here win over it.")
+def train(
+    data: str,
+    out: Path,
+    labels: str | None,
+    test_prefix: tuple[str, ...],
+    config: Path | None,
+    **settings: Any,
+) -> None:
+    """Train on DATA: a folder with images/ and masks/, or the word `phantom`.
+
+    The folder's splits.json, or the prefixes train_ and test_, or a seeded random split that keeps a patient
+    together decide what is tested.
+    """
+    from boundaryloss.training.config import read_config
+    from boundaryloss.training.data import find_cases
+    from boundaryloss.training.run import RunData, count_steps, prepare_directory
+    from boundaryloss.training.run import train as train_run
+
+    chosen = read_config(config, labels=_numbers(labels), **settings)
+    prepare_directory(out)
+    if data == "phantom":
+        slices = RunData.from_phantom()
+    else:
+        collection = find_cases(
+            Path(data),
+            seed=chosen.seed,
+            labels=chosen.labels,
+            test_prefix=test_prefix or None,
+            spacing=chosen.spacing,
+        )
+        slices = RunData.from_collection(collection)
+    with _bar() as bar:
+        task = bar.add_task(chosen.loss, total=count_steps(slices, chosen))
+
+        def on_step(text: str) -> None:
+            bar.update(task, advance=1, description=f"{chosen.loss}, {text}")
+
+        summary = train_run(slices, chosen, out, on_step=on_step)
+    _print_summary(summary)
+
+
+@cli.command()
+@click.argument("run", type=FOLDER)
+@click.argument("images", type=FOLDER)
+@click.option("--out", type=FOLDER, required=True, help="New directory for the label files.")
+@click.option(
+    "--checkpoint", type=click.Choice(["last", "best"]), default="last", show_default=True,
+    help="The last epoch, or the best on the validation share.",
+)  # fmt: skip
+def predict(run: Path, images: Path, out: Path, checkpoint: str) -> None:
+    """Segment the images of a folder with a trained RUN."""
+    from boundaryloss.training.predict import predict as predict_images
+
+    count = predict_images(run, images, out, checkpoint=checkpoint)
+    click.echo(f"{count} label files in {out}")
+
+
+@cli.command()
+@click.argument("predictions", type=FOLDER)
+@click.argument("truth", type=FOLDER)
+@click.option("--out", type=FOLDER, required=True, help="Directory for cases.csv and summary.csv.")
+def evaluate(predictions: Path, truth: Path, out: Path) -> None:
+    """Compare label files with the truth, case by case and in summary."""
+    from boundaryloss.training.evaluate import evaluate as evaluate_folders
+
+    _print_summary(evaluate_folders(predictions, truth, out))
+
+
+@cli.command()
+@click.argument("labels", type=FOLDER)
+@click.option("--out", type=FOLDER, required=True, help="NIfTI (.nii, .nii.gz) or TIFF (.tif) to write.")
+def distmap(labels: Path, out: Path) -> None:
+    """Write the signed distance map of a label file, and a picture beside it."""
+    from boundaryloss.training.distmap import write_distance_map
+
+    write_distance_map(labels, out)
+    click.echo(f"wrote {out}")
+
+
+def _print_summary(rows: list[dict[str, Any]]) -> None:
+    """One column per label: a summary has more measures than labels."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("label", *(str(row["label"]) for row in rows))
+    for name in rows[0]:
+        if name != "label":
+            table.add_row(name, *(f"{row[name]:.4g}" for row in rows))
+    Console().print(table)
+
+
+def _bar() -> Any:
+    """The one progress bar."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    return Progress(
+        BarColumn(bar_width=16),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}", markup=False),
+        console=Console(stderr=True),
+    )
+
+
+def _numbers(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"--labels takes whole numbers such as 3 or 1,3, got {text!r}") from None
+
+
+def _fail(message: str, status: int = 2) -> None:
+    """One line on stderr, and out."""
+    print(f"boundaryloss: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Who may import whom, and what `import boundaryloss` costs."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import boundaryloss
+
+ROOT = Path(__file__).parent.parent / "src" / "boundaryloss"
+
+MAY_IMPORT = {
+    "distance": {"distance"},
+    "losses": {"losses", "distance", "schedules"},
+    "schedules": {"schedules"},
+    "training": {"training", "distance", "losses", "schedules", ""},
+    "report": {"report"},
+    "cli": {"training", "report", "cli"},
+}
+FRAMEWORKS = {
+    "distance": {"torch"},
+    "losses": {"torch"},
+    "schedules": set(),
+    "report": {"matplotlib", "numpy", "rich"},
+}
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+            if node.module == "boundaryloss":
+                yield from (f"boundaryloss.{alias.name}" for alias in node.names)
+
+
+def test_rooms_import_only_what_they_may():
+    public = set(boundaryloss.__all__)
+    for path in ROOT.rglob("*.py"):
+        room = path.relative_to(ROOT).parts[0].removesuffix(".py")
+        for name in imports(path) if room in MAY_IMPORT else ():
+            top, _, rest = name.partition(".")
+            if top == "boundaryloss":
+                used = "" if rest in public else rest.split(".")[0]
+                assert used in MAY_IMPORT[room] | {""}, f"{path} imports {name}"
+            elif room in FRAMEWORKS:
+                assert top in FRAMEWORKS[room] | set(sys.stdlib_module_names), f"{path} imports {name}"
+
+
+def loaded_by(statement):
+    code = f"import sys; {statement}; print(*{{m.split('.')[0] for m in sys.modules}})"
+    return set(
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split()
+    )
+
+
+def test_import_loads_torch_and_nothing_heavier():
+    heavy = {"monai", "lightning", "scipy", "triton", "matplotlib", "nibabel", "rich"}
+    assert not heavy & (loaded_by("from boundaryloss import *") - loaded_by("import torch"))
+
+
+def test_public_names_exist():
+    for name in boundaryloss.__all__:
+        assert getattr(boundaryloss, name).__doc__
+        assert name in dir(boundaryloss)

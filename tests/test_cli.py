@@ -1,0 +1,123 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from boundaryloss import cli
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rng = np.random.default_rng(0)
+    for kind in ("images", "masks"):
+        (tmp_path / "data" / kind).mkdir(parents=True)
+    for index in range(6):
+        mask = np.zeros((32, 32), np.uint8)
+        mask[8:16, 4 + index : 12 + index] = 3
+        image = np.where(mask > 0, 220, rng.integers(0, 60, (32, 32))).astype(np.uint8)
+        Image.fromarray(image).save(tmp_path / f"data/images/p{index}_z0.png")
+        Image.fromarray(mask).save(tmp_path / f"data/masks/p{index}_z0.png")
+    (tmp_path / "tiny.toml").write_text('features = [4, 4, 4, 4, 4]\naccelerator = "cpu"\n')
+    return tmp_path
+
+
+def run(*args) -> int:
+    with pytest.raises(SystemExit) as exit_info:
+        cli.main([str(arg) for arg in args])
+    return exit_info.value.code
+
+
+def command(*args, **kwargs) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "boundaryloss.cli", *map(str, args)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs,
+    )  # fmt: skip
+
+
+def test_help_lists_the_commands_and_is_quick():
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        out, _ = command("--help").communicate(timeout=60)
+        seconds.append(time.perf_counter() - start)
+    for name in ("demo", "train", "predict", "evaluate", "distmap"):
+        assert f"\n  {name} " in out
+    assert min(seconds) < 0.5
+
+
+@pytest.mark.parametrize("name", ["demo", "train", "predict", "evaluate", "distmap"])
+def test_help_of_a_command_loads_nothing_heavy(name):
+    code = (
+        "import sys\nfrom boundaryloss import cli\n"
+        f"try: cli.main(['{name}', '--help'])\nexcept SystemExit as e: assert not e.code\n"
+        "print(sorted({'torch', 'monai', 'lightning', 'matplotlib', 'scipy'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stderr.strip() == "[]" and "Usage" in done.stdout
+
+
+def test_train_predict_evaluate_in_turn(folder, capfd):
+    config = ("--config", folder / "tiny.toml", "--epochs", 2)
+    assert (
+        run("train", folder / "data", "--out", folder / "run", "--labels", 3, "--test-prefix", "p5", *config)
+        == 0
+    )
+    out, err = capfd.readouterr()
+    assert "lesion_sensitivity" in out and "epoch 2/2" in err and len(err.strip().splitlines()) == 1
+    assert (folder / "run/cases.csv").read_text().splitlines()[1].startswith("p5_z0,3,")
+    assert run("predict", folder / "run", folder / "data/images", "--out", folder / "predicted") == 0
+    assert len(list((folder / "predicted").iterdir())) == 6
+    assert run("evaluate", folder / "predicted", folder / "data/masks", "--out", folder / "scores") == 0
+    assert {"cases.csv", "summary.csv"} <= {path.name for path in (folder / "scores").iterdir()}
+
+
+def test_distmap_writes_a_map(folder):
+    assert run("distmap", folder / "data/masks/p0_z0.png", "--out", folder / "map.tif") == 0
+    assert (folder / "map.tif").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("train", "{}/data", "--out", "{}/data"), "is not empty"),
+        (("train", "{}/nowhere", "--out", "{}/run"), "nowhere"),
+        (("train", "{}/data", "--out", "{}/run", "--loss", "gdl+boundry"), "did you mean 'gdl+boundary'"),
+        (("train", "{}/data", "--out", "{}/run", "--epochs", "0"), "epochs must be greater than 0"),
+        (("train", "{}/data", "--out", "{}/run", "--labels", "x"), "--labels takes whole numbers"),
+        (
+            ("train", "{}/data", "--out", "{}/run", "--config", "{}/none.toml"),
+            "cannot read the configuration",
+        ),
+        (("train", "{}/data", "--out", "{}/tiny.toml/run"), "cannot make the directory"),
+        (("predict", "{}/data", "{}/data", "--out", "{}/out"), "no checkpoints/last.ckpt"),
+        (("evaluate", "{}/nowhere", "{}/data/masks", "--out", "{}/out"), "nowhere"),
+        (("distmap", "{}/nowhere.png", "--out", "{}/map.tif"), "nowhere.png"),
+        (("demo", "--out", "{}"), "is not empty"),
+        (("demo", "--seeds", "0"), "--seeds"),
+        (("train",), "DATA"),
+        (("tarin",), "tarin"),
+    ],
+)
+def test_errors_are_one_line_and_exit_2(folder, capfd, args, words):
+    assert run(*(arg.format(folder) for arg in args)) == 2
+    out, err = capfd.readouterr()
+    assert out == "" and words in err and err.startswith("boundaryloss: ") and err.count("\n") == 1
+
+
+def test_interrupt_is_one_line_and_leaves_a_run(folder):
+    config = ("--config", folder / "tiny.toml", "--epochs", 100_000)
+    process = command("train", folder / "data", "--out", folder / "run", *config, env=dict(os.environ))
+    deadline = time.monotonic() + 90
+    while not (folder / "run/checkpoints/last.ckpt").exists():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in err
+    assert err.splitlines()[-1].startswith("boundaryloss: interrupted")
+    assert (folder / "run/metrics.csv").read_text().startswith("epoch,loss,region,boundary")

@@ -1,0 +1,27 @@
+"""What the documentation shows is what happens."""
+
+import doctest
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("module", ["distance.signed", "losses.boundary", "losses.combined", "schedules"])
+def test_docstrings_are_true(module):
+    failed, tried = doctest.testmod(importlib.import_module(f"boundaryloss.{module}"), report=True)
+    assert tried
+    assert not failed
+
+
+def test_readme_snippets_run():
+    snippets = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    assert snippets
+    torch.manual_seed(0)
+    names = {}
+    for snippet in snippets:
+        exec(compile(snippet, "README.md", "exec"), names)
