@@ -11,7 +11,7 @@ from torch import Tensor
 def gallery() -> dict[str, Tensor]:
     """Name -> bool object in 2-D or 3-D space."""
     generator = torch.Generator().manual_seed(0)
-    shapes = {
+    return {
         "empty": torch.zeros(7, 11, dtype=torch.bool),
         "full": torch.ones(7, 11, dtype=torch.bool),
         "one_voxel": _box((9, 13), (4, 5), (6, 7)),
@@ -34,7 +34,6 @@ def gallery() -> dict[str, Tensor]:
         "flat_3d": _box((1, 9, 12), (0, 1), (2, 5), (3, 9)),
         "salt_3d": torch.rand(11, 13, 17, generator=generator) < 0.05,
     }
-    return shapes
 
 
 def label_maps() -> dict[str, tuple[Tensor, int]]:

@@ -47,5 +47,5 @@ def test_schedules_are_frozen_and_refuse_negative_epochs(schedule):
     ],
 )
 def test_schedules_refuse(schedule, options):
-    with pytest.raises(ValueError, match="must|at most"):
+    with pytest.raises(ValueError, match=r"must|at most"):
         schedule(**options)

@@ -56,7 +56,7 @@ def _with_depth(maps: Tensor, spacing: Sequence[float]) -> tuple[Tensor, list[fl
 
 def _bad_label(position: int, maps: Tensor, num_classes: int) -> str:
     batch, channel, *voxel = (int(i) for i in torch.unravel_index(torch.tensor(position), maps.shape))
-    value = int(maps[batch, channel, *voxel])
+    value = int(maps[(batch, channel, *voxel)])
     return (
         f"label {value} at batch {batch}, voxel {tuple(voxel)} lies outside 0..{num_classes - 1}; "
         f"if it marks unlabelled voxels, pass ignore_index={value}"

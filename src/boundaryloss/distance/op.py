@@ -48,6 +48,6 @@ def _assert_labels(maps: Tensor, num_classes: int, ignore_index: int | None) -> 
         valid |= maps == ignore_index
     message = f"labels lie outside 0..{num_classes - 1}; pass ignore_index if they mark unlabelled voxels"
     if maps.device.type == "cuda":
-        torch._assert_async(valid.all(), message)
+        torch.ops.aten._assert_async.msg(valid.all(), message)
     elif not valid.all():
         raise ValueError(message)

@@ -24,9 +24,9 @@ def signed_distance_map(
     include_background: bool = False,
     ignore_index: int | None = None,
 ) -> Tensor:
-    r"""Signed distance of every voxel to the boundary of every class: negative inside, positive outside.
+    r"""Signed distance of every voxel to the boundary of every class, negative inside.
 
-    .. math:: \phi_c(q) = \begin{cases} -D_c(q) & \text{if } q \in G_c \\ +D_c(q) & \text{otherwise}\end{cases}
+    .. math:: \phi_c(q) = \begin{cases} -D_c(q) & q \in G_c \\ +D_c(q) & \text{otherwise} \end{cases}
 
     :math:`G_c` is the set of voxels labelled `c` and :math:`D_c(q)` the Euclidean distance from the
     centre of voxel `q` to the boundary of :math:`G_c`, in the unit of `spacing`.

@@ -52,7 +52,8 @@ def boundary_loss(
     The official code multiplies and averages in the same way, over the classes it is given.
 
     Reference:
-        H. Kervadec et al., "Boundary loss for highly unbalanced segmentation", Medical Image Analysis 67, 2021.
+        H. Kervadec et al., "Boundary loss for highly unbalanced segmentation", Medical Image Analysis
+        67, 2021.
     """
     if probabilities.shape != signed_distance.shape:
         raise ValueError(
@@ -124,7 +125,8 @@ class BoundaryLoss(nn.Module):
         0.5
 
     Reference:
-        H. Kervadec et al., "Boundary loss for highly unbalanced segmentation", Medical Image Analysis 67, 2021.
+        H. Kervadec et al., "Boundary loss for highly unbalanced segmentation", Medical Image Analysis
+        67, 2021.
     """
 
     def __init__(
