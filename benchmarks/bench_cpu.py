@@ -1,0 +1,225 @@
+"""Distance maps on the CPU beside the peers': one process, the same inputs, results compared before timing.
+
+    python benchmarks/bench_cpu.py [--case NAME] [--threads N ...]
+
+Every figure is nanoseconds per voxel and foreground class, the median of several calls in turn. `floor` is
+the time to fill an output of the same size. The ratio is the best peer's time over ours.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import cv2
+import edt
+import numpy as np
+import SimpleITK as sitk
+import torch
+from rich.console import Console
+from rich.table import Table
+from scipy.ndimage import distance_transform_edt
+
+from boundaryloss import signed_distance_map
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("boundaryloss", "torch", "scipy", "edt", "opencv-python-headless", "SimpleITK", "monai")
+
+
+def blobs(shape, classes, *, seed, count=3, radius=(0.03, 0.12)):
+    """A few balls of every class, placed at random."""
+    rng = np.random.default_rng(seed)
+    grid = np.ogrid[tuple(slice(n) for n in shape)]
+    labels = np.zeros(shape, np.uint8)
+    for label in np.repeat(np.arange(1, classes), count):
+        centre = [rng.uniform(0.1, 0.9) * n for n in shape]
+        size = rng.uniform(*radius) * min(shape)
+        labels[sum((g - c) ** 2 for g, c in zip(grid, centre, strict=True)) < size**2] = label
+    return labels
+
+
+def cases():
+    """Name -> (labels (batch, *space), classes): first those of the table, then stress."""
+    rng = np.random.default_rng(0)
+    tiny = np.zeros((128, 128, 128), np.uint8)
+    tiny[60:64, 50:53, 70:75] = 1
+    hole, hole_3d = np.ones((512, 512), np.uint8), np.ones((128, 128, 128), np.uint8)
+    hole[250, 250] = hole_3d[60, 70, 80] = 0
+    return {
+        "16 x 64^2 random, 8 classes": (rng.integers(0, 8, (16, 64, 64)).astype(np.uint8), 8),
+        "256^2 blobs, 4 classes": (blobs((256, 256), 4, seed=1)[None], 4),
+        "512^2 blobs, 4 classes": (blobs((512, 512), 4, seed=2)[None], 4),
+        "128^3 blobs, 4 classes": (blobs((128, 128, 128), 4, seed=3)[None], 4),
+        "64 x 256^2 blobs, 4 classes": (blobs((64, 256, 256), 4, seed=4, radius=(0.08, 0.4))[None], 4),
+        "128^3 one tiny lesion": (tiny[None], 2),
+        "512^2 big organs": (blobs((512, 512), 3, seed=5, count=1, radius=(0.25, 0.35))[None], 3),
+        "128^3 big organs": (blobs((128, 128, 128), 3, seed=6, count=1, radius=(0.25, 0.35))[None], 3),
+        "512^2 one hole": (hole[None], 2),
+        "128^3 one hole": (hole_3d[None], 2),
+        "512^2 salt 1 %": ((rng.random((1, 512, 512)) < 0.01).astype(np.uint8), 2),
+        "128^3 salt 1 %": ((rng.random((1, 128, 128, 128)) < 0.01).astype(np.uint8), 2),
+        "512^2 thin diagonal": (np.eye(512, dtype=np.uint8)[None], 2),
+        "64^3 random, 8 classes": (rng.integers(0, 8, (1, 64, 64, 64)).astype(np.uint8), 8),
+        **real_cases(),
+    }
+
+
+def real_cases():
+    """Label maps of the small real datasets, where they are at hand."""
+    from PIL import Image
+
+    data = Path(__file__).parents[2] / "shared" / "data"
+    if not data.is_dir():
+        return {}
+    fundus = np.stack([np.asarray(Image.open(p)) for p in sorted((data / "idrid_tiles/masks").glob("*"))[:16]])
+    brain = np.stack([np.asarray(Image.open(p)) for p in sorted((data / "ms_flair_2d/masks").glob("p07*"))])
+    return {
+        "retinal lesions 16 x 256^2, 5 classes": (fundus, 5),
+        "MS lesions 48 x 192 x 160": ((brain[None] > 0).astype(np.uint8), 2),
+    }
+
+
+def each_mask(labels, classes, transform):
+    """Stacks transform(mask) over images and foreground classes, as every peer has to be used."""
+    return np.stack([[transform(image == c) for c in range(1, classes)] for image in labels])
+
+
+def by_scipy(mask):
+    return distance_transform_edt(~mask) - distance_transform_edt(mask) if mask.any() else np.zeros(mask.shape)
+
+
+def by_edt(mask):
+    return -edt.sdf(np.ascontiguousarray(mask)) if mask.any() else np.zeros(mask.shape)
+
+
+def by_opencv(mask):
+    if not mask.any():
+        return np.zeros(mask.shape)
+    outside, inside = (m.astype(np.uint8) for m in (~mask, mask))
+    precise = cv2.DIST_MASK_PRECISE
+    return cv2.distanceTransform(outside, cv2.DIST_L2, precise) - cv2.distanceTransform(inside, cv2.DIST_L2, precise)
+
+
+def by_simpleitk(mask):
+    image = sitk.GetImageFromArray(mask.astype(np.uint8))
+    settings = {"squaredDistance": False, "useImageSpacing": False, "insideIsPositive": False}
+    outside = sitk.SignedMaurerDistanceMap(image, **settings)
+    return sitk.GetArrayFromImage(outside)
+
+
+PEERS = {"SciPy": by_scipy, "edt": by_edt, "OpenCV": by_opencv, "SimpleITK": by_simpleitk}
+
+
+def check(labels, classes):
+    """Ours is SciPy's up to the -1 inside, and each peer computes what it is taken for."""
+    ours = signed_distance_map(torch.from_numpy(labels), classes, boundary="pixel").numpy()
+    theirs = each_mask(labels, classes, by_scipy)
+    np.testing.assert_allclose(ours, np.where(theirs < 0, theirs + 1, theirs), rtol=1e-6, atol=1e-6)
+    image = labels[:1]
+    usual = each_mask(image, classes, by_scipy)
+    if (image == 0).any():
+        if labels.ndim == 3:
+            np.testing.assert_allclose(each_mask(image, classes, by_opencv), usual, rtol=1e-4, atol=1e-3)
+        np.testing.assert_allclose(each_mask(image, classes, by_edt), usual, rtol=1e-4, atol=1e-3)
+        # Inside, SimpleITK measures to the object's own outermost voxels: up to a voxel's diagonal less.
+        assert np.abs(each_mask(image, classes, by_simpleitk) - usual).max() < 3**0.5 + 1e-3
+
+
+def in_turn(works, seconds=1.0):
+    """Median time of each work, called in turn so that a drift of the machine meets them all."""
+    times = {name: [] for name in works}
+    for work in works.values():
+        work()
+    spent = 0.0
+    while spent < seconds or len(next(iter(times.values()))) < 3:
+        for name, work in works.items():
+            start = time.perf_counter()
+            work()
+            times[name].append(time.perf_counter() - start)
+            spent += times[name][-1]
+    return {name: statistics.median(own) for name, own in times.items()}
+
+
+def measure(labels, classes, threads):
+    """Seconds by name."""
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+    tensor = torch.from_numpy(labels)
+    floor = torch.empty(len(labels), classes - 1, *labels.shape[1:])
+    ours = in_turn(
+        {
+            "interface": lambda: signed_distance_map(tensor, classes),
+            "pixel": lambda: signed_distance_map(tensor, classes, boundary="pixel"),
+            "floor": lambda: floor.fill_(1.0),
+        }
+    )
+    peers = {n: p for n, p in PEERS.items() if n != "OpenCV" or labels.ndim == 3}
+    return ours | in_turn({n: lambda p=p: each_mask(labels, classes, p) for n, p in peers.items()}, seconds=0.5)
+
+
+def run(only, thread_counts):
+    """All rows: case, threads and nanoseconds by name."""
+    rows = []
+    for name, (labels, classes) in cases().items():
+        if only and only not in name:
+            continue
+        check(labels, classes)
+        for threads in thread_counts:
+            unit = 1e9 / (labels.size * (classes - 1))
+            times = {n: s * unit for n, s in measure(labels, classes, threads).items()}
+            best = min(times[n] for n in PEERS if n in times)
+            rows.append({"case": name, "threads": threads, **times, "ratio": best / times["interface"]})
+            print(name, threads, {k: round(v, 2) for k, v in times.items()}, flush=True)
+    return rows
+
+
+def installed():
+    """Version of every package that takes part."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def show(rows):
+    """The table, as the README has it."""
+    columns = ["interface", "pixel", "floor", *PEERS]
+    table = Table("case", "threads", *columns, "ratio", title="ns per voxel and foreground class")
+    for row in rows:
+        cells = [f"{row[c]:.2f}" if c in row else "-" for c in columns]
+        table.add_row(row["case"], str(row["threads"]), *cells, f"{row['ratio']:.0f} x")
+    Console(width=150).print(table)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--case", help="only cases whose name contains this")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, torch.get_num_threads()])
+    options = parser.parse_args()
+    rows = run(options.case, sorted(set(options.threads)))
+    show(rows)
+    if not options.case:
+        RESULTS.mkdir(exist_ok=True)
+        record = {"machine": cpu_name(), "python": platform.python_version(), "versions": installed(), "rows": rows}
+        path = RESULTS / f"{cpu_name().lower().replace(' ', '-')}-{torch.get_num_threads()}-threads.json"
+        path.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def cpu_name():
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":")[1].strip()
+    return platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    main()
