@@ -87,7 +87,9 @@ def demo(out: Path, seeds: int) -> None:
     from boundaryloss.report.comparison import write_comparison
     from boundaryloss.report.figure import draw_figure
     from boundaryloss.training.demo import run_demo
+    from boundaryloss.training.run import prepare_directory
 
+    prepare_directory(out)
     with _bar() as bar:
         task = bar.add_task("drawing the phantom", total=None)
         run_demo(

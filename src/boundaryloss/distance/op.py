@@ -6,7 +6,12 @@ from torch import Tensor
 from boundaryloss.distance import cpu, reference
 
 
-@torch.library.custom_op("boundaryloss::signed_distance", mutates_args=())
+@torch.library.custom_op(
+    "boundaryloss::signed_distance",
+    mutates_args=(),
+    schema="(Tensor maps, int num_classes, int first_class, float[] spacing, float face_offset, "
+    "int? ignore_index) -> Tensor",
+)
 def signed_distance(
     maps: Tensor,
     num_classes: int,
@@ -28,7 +33,9 @@ def _(maps, num_classes, first_class, spacing, face_offset, ignore_index):
     return maps.new_empty((batch, channels * (num_classes - first_class), *space), dtype=torch.float32)
 
 
-@torch.library.custom_op("boundaryloss::distance_transform", mutates_args=())
+@torch.library.custom_op(
+    "boundaryloss::distance_transform", mutates_args=(), schema="(Tensor mask, float[] spacing) -> Tensor"
+)
 def distance_transform(mask: Tensor, spacing: list[float]) -> Tensor:
     """Distance of every True voxel of `(batch, *space)` to the nearest False one."""
     if mask.device.type == "cpu":

@@ -33,7 +33,8 @@ class History(Callback):
             write_csv(self.path, self.rows)
         if not math.isfinite(logged["loss"]):
             raise UserError(
-                f"the loss is {logged['loss']} in epoch {trainer.current_epoch}; lower learning_rate and try again"
+                f"the loss is {logged['loss']} in epoch {trainer.current_epoch}; "
+                "lower learning_rate and try again"
             )
 
 
@@ -43,11 +44,11 @@ class Steps(Callback):
     def __init__(self, report: StepReport) -> None:
         self.report = report
 
-    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Tell where the run is and how the last finished epoch went."""
         text = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         if (loss := trainer.callback_metrics.get("loss")) is not None:
-            text += f"  loss {float(loss):.3f}"
-        if (dice := trainer.callback_metrics.get("validation_dice")) is not None:
-            text += f"  validation Dice {float(dice):.3f}"
+            text += f", loss {float(loss):.2f}"
         self.report(text)

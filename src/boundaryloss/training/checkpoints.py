@@ -14,7 +14,7 @@ from boundaryloss.training.errors import UserError
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoint files, written beside the old one and then moved over it; loaded without pickle."""
+    """Lightning's checkpoint files, written beside the old one and moved over it; loaded without pickle."""
 
     def save_checkpoint(self, checkpoint: Mapping[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write `checkpoint` to `path`, or leave what is there as it is and raise `UserError`."""
@@ -29,10 +29,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 file.write(buffer.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())  # some file systems tell only now that they are full
+            Path(temporary).chmod(0o644)  # mkstemp's own mode shuts out everybody else
             Path(temporary).replace(path)
         except OSError as error:
             raise UserError(
-                f"cannot write the checkpoint {path}: {error.strerror}; free some space (the previous one is whole)"
+                f"cannot write the checkpoint {path}: {error.strerror}; "
+                "free some space (the previous one is whole)"
             ) from None
         finally:
             if temporary is not None:

@@ -14,7 +14,7 @@ from boundaryloss.training.errors import UserError
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
 REGIONS = ("ce", "dice", "gdl", "dicece")
 LOSSES = (*REGIONS, *(f"{region}+boundary" for region in REGIONS))
@@ -104,12 +104,17 @@ def from_dict(settings: Mapping[str, Any], origin: str = "the configuration") ->
     known = tuple(item.name for item in dataclasses.fields(TrainConfig))
     for name in settings:
         _check_choice(f"setting in {origin}", name, known)
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()
+    }
     return TrainConfig(**values)
 
 
-def read_config(path: Path, **overrides: Any) -> TrainConfig:
-    """Read a TOML file; `overrides` (the command line) win over it."""
+def read_config(path: Path | None, **overrides: Any) -> TrainConfig:
+    """Read a TOML file, if one is given; `overrides` (the command line) that are not `None` win over it."""
+    overrides = {name: value for name, value in overrides.items() if value is not None}
+    if path is None:
+        return from_dict(overrides)
     try:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -6,9 +6,7 @@ Images and masks are PNG, TIFF or NIfTI slices, paired by name; the two may diff
 order of their file (NIfTI: its first two axes), so a prediction lies on its image voxel by voxel.
 """
 
-import json
-import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,15 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from boundaryloss.training.errors import UserError
-from boundaryloss.training.files import SUFFIXES, checked_spacing, read_image, read_labels, stem, write_labels
+from boundaryloss.training.files import (
+    SUFFIXES,
+    checked_spacing,
+    read_image,
+    read_labels,
+    stem,
+    write_labels,
+)
+from boundaryloss.training.split import patient, split_names
 
 __all__ = [
     "Case",
@@ -49,7 +55,7 @@ class Case:
     @property
     def patient(self) -> str:
         """The text before the first underscore: slices that share it never part in a random split."""
-        return self.name.split("_", 1)[0]
+        return patient(self.name)
 
 
 @dataclass(frozen=True)
@@ -79,9 +85,10 @@ def find_cases(
 ) -> Collection:
     """Pair, check and split the cases of a folder.
 
-    The split is the first of these that applies: names that begin with `test_prefix` against all others;
-    ``splits.json`` with ``{"train": [names], "test": [names]}`` (cases in neither list are left out); names that
-    all begin with ``train_`` or ``test_``; a random split from `seed` that keeps a patient together.
+    The split is the first of these that applies: names that begin with `test_prefix` against the others;
+    ``splits.json`` with ``{"train": [names], "test": [names]}`` (cases in neither list are left out); names
+    that all begin with ``train_`` or ``test_``; a random split from `seed` that keeps a patient (the text
+    before the first underscore) together.
 
     Args:
         folder: Has the folders ``images`` and ``masks``.
@@ -93,11 +100,16 @@ def find_cases(
     """
     folder = Path(folder)
     cases = _pair(folder)
-    train, test = _split(folder, cases, seed, test_prefix, test_fraction)
-    for part, name in ((train, "train"), (test, "test")):
-        if not part:
-            raise UserError(f"{folder}: no case left to {name} on; give splits.json or other names")
-    values, channels, found = _inspect(train + test, spacing if spacing is None else checked_spacing(spacing, 2))
+    by_name = {case.name: case for case in cases}
+    train, test = (
+        [by_name[name] for name in names]
+        for names in split_names(
+            folder, list(by_name), seed=seed, test_prefix=test_prefix, test_fraction=test_fraction
+        )
+    )
+    values, channels, found = _inspect(
+        train + test, spacing if spacing is None else checked_spacing(spacing, 2)
+    )
     return Collection(train, test, _label_values(folder, values, labels), channels, found)
 
 
@@ -111,7 +123,7 @@ def find_images(folder: Path) -> list[Case]:
 def list_files(folder: Path) -> dict[str, Path]:
     """Name -> file, sorted by name; anything that is not an image is an error, not a surprise later."""
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; the data folder needs images/ and masks/")
+        raise UserError(f"{folder}: no such folder; check the path (a data folder has images/ and masks/)")
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.is_dir():
@@ -141,7 +153,10 @@ class Slices(Dataset[dict[str, Any]]):
     """
 
     def __init__(
-        self, images: Sequence[np.ndarray], labels: Sequence[np.ndarray] | None, names: Sequence[str] | None = None
+        self,
+        images: Sequence[np.ndarray],
+        labels: Sequence[np.ndarray] | None,
+        names: Sequence[str] | None = None,
     ) -> None:
         self.images, self.labels = images, labels
         self.names = [f"{i:04d}" for i in range(len(images))] if names is None else list(names)
@@ -152,7 +167,9 @@ class Slices(Dataset[dict[str, Any]]):
         labels = [class_indices(read_labels(case.labels), label_values) for case in cases if case.labels]
         if labels and len(labels) != len(cases):
             raise ValueError("either all cases have labels or none")
-        return cls([read_image(case.image)[0] for case in cases], labels or None, [case.name for case in cases])
+        return cls(
+            [read_image(case.image)[0] for case in cases], labels or None, [case.name for case in cases]
+        )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -193,57 +210,7 @@ def _pair(folder: Path) -> list[Case]:
     return [Case(name, image, masks[name]) for name, image in images.items()]
 
 
-def _split(
-    folder: Path, cases: list[Case], seed: int, test_prefix: str | Sequence[str] | None, fraction: float
-) -> tuple[list[Case], list[Case]]:
-    if test_prefix is not None:
-        prefixes = (test_prefix,) if isinstance(test_prefix, str) else tuple(test_prefix)
-        for prefix in prefixes:
-            if not any(case.name.startswith(prefix) for case in cases):
-                raise UserError(f"{folder}: no name begins with {prefix!r}; the first is {cases[0].name!r}")
-        return _part(cases, {case.name for case in cases if case.name.startswith(prefixes)})
-    if (folder / "splits.json").exists():
-        return _read_split(folder / "splits.json", {case.name: case for case in cases})
-    if all(case.name.startswith(("train_", "test_")) for case in cases):
-        return _part(cases, {case.name for case in cases if case.name.startswith("test_")})
-    return _random_split(cases, seed, fraction)
-
-
-def _part(cases: Iterable[Case], test: set[str]) -> tuple[list[Case], list[Case]]:
-    cases = list(cases)
-    return [case for case in cases if case.name not in test], [case for case in cases if case.name in test]
-
-
-def _random_split(cases: list[Case], seed: int, fraction: float) -> tuple[list[Case], list[Case]]:
-    patients = {case.name: case.patient for case in cases}
-    if len(set(patients.values())) == 1:  # one word before all names ("slice_07") is no patient
-        patients = {name: name for name in patients}
-    groups = sorted(set(patients.values()))
-    random.Random(seed).shuffle(groups)
-    chosen = set(groups[: max(1, round(fraction * len(groups)))])
-    return _part(cases, {name for name, patient in patients.items() if patient in chosen})
-
-
-def _read_split(path: Path, cases: dict[str, Case]) -> tuple[list[Case], list[Case]]:
-    try:
-        split = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not readable as JSON ({error}); repair it or remove it") from error
-    parts = [split.get(key) for key in ("train", "test")] if isinstance(split, dict) else [None]
-    if not all(isinstance(part, list) and all(isinstance(name, str) for name in part) for part in parts):
-        raise UserError(f'{path}: must be {{"train": [names], "test": [names]}}; rewrite it so')
-    train, test = parts
-    for name in (*train, *test):
-        if name not in cases:
-            raise UserError(f"{path}: no case is called {name!r}; give names without suffix, such as {next(iter(cases))!r}")
-    if both := sorted(set(train) & set(test)):
-        raise UserError(f"{path}: {both[0]!r} is in train and in test; take it out of one")
-    return [cases[name] for name in dict.fromkeys(train)], [cases[name] for name in dict.fromkeys(test)]
-
-
-def _inspect(
-    cases: list[Case], spacing: tuple[float, ...] | None
-) -> tuple[set[int], int, tuple[float, ...]]:
+def _inspect(cases: list[Case], spacing: tuple[float, ...] | None) -> tuple[set[int], int, tuple[float, ...]]:
     """Read every file once, before hours of training: label values, channels, spacing."""
     values: set[int] = set()
     channels, found, first = 0, (), cases[0]
@@ -258,11 +225,14 @@ def _inspect(
             )
         channels = channels or len(image)
         if len(image) != channels:
-            raise UserError(f"{case.image}: {len(image)} channels, but {first.image.name} has {channels}; convert one")
+            raise UserError(
+                f"{case.image}: {len(image)} channels, but {first.image.name} has {channels}; convert one"
+            )
         found = found or here
         if spacing is None and not np.allclose(here, found, rtol=1e-3):
             raise UserError(
-                f"{case.image}: spacing {here}, but {first.image.name} has {found}; resample one, or give the spacing"
+                f"{case.image}: spacing {here}, but {first.image.name} has {found}; "
+                "resample one, or give the spacing"
             )
         values.update(np.unique(labels).tolist())
     return values, channels, spacing or found
@@ -278,7 +248,9 @@ def _label_values(folder: Path, found: set[int], wanted: Sequence[int] | None) -
     if wanted is not None:
         for value in chosen:
             if value not in found or value == 0:
-                raise UserError(f"{folder / 'masks'}: no label {value} to keep; there are {sorted(found - {0})}")
+                raise UserError(
+                    f"{folder / 'masks'}: no label {value} to keep; there are {sorted(found - {0})}"
+                )
     if not chosen:
         raise UserError(f"{folder / 'masks'}: every mask is empty; there is nothing to learn")
     return (0, *dict.fromkeys(chosen))

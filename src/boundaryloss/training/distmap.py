@@ -13,8 +13,9 @@ from boundaryloss.training.data import class_indices
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.files import checked_spacing, read_label_map, stem
 
-INSIDE, OUTSIDE = "#0b6e4f", "#8a4b08"
-FONT = {"fontsize": 10, "color": "#333333"}
+INK = "#222222"
+LEVELS = 6  # level lines outside, about
+PER_ROW = 3
 
 
 def write_distance_map(
@@ -62,7 +63,10 @@ def write_distance_map(
     picture = out.with_name(stem(out) + ".png")
     if picture.resolve() == labels.resolve():  # never over the labels themselves
         picture = out.with_name(stem(out) + "_map.png")
-    _draw(picture, classes, maps, values, steps)
+    if classes.ndim == 3:  # of a volume, the slice that holds most of the labels
+        middle = int(np.argmax((classes > 0).sum((0, 1))))
+        classes, maps, steps = classes[..., middle], maps[..., middle], steps[:2]
+    draw_distance_map(picture, classes, maps, values, steps)
     return picture
 
 
@@ -83,7 +87,10 @@ def _write_tiff(out: Path, maps: np.ndarray) -> None:
 
     single = len(maps) == 1
     tifffile.imwrite(
-        out, maps[0] if single else maps, photometric="minisblack", metadata={"axes": "YX" if single else "CYX"}
+        out,
+        maps[0] if single else maps,
+        photometric="minisblack",
+        metadata={"axes": "YX" if single else "CYX"},
     )
 
 
@@ -99,28 +106,70 @@ def _write_nifti(out: Path, maps: np.ndarray, labels: Path, steps: tuple[float, 
     nibabel.save(nibabel.Nifti1Image(data, affine), out)  # pyright: ignore[reportPrivateImportUsage]
 
 
-def _draw(path: Path, classes: np.ndarray, maps: np.ndarray, values: tuple[int, ...], steps: tuple[float, ...]) -> None:
-    """One panel per label: colour for the distance, level lines to read it by, the boundary in black."""
-    from matplotlib import colors
+def draw_distance_map(
+    path: Path, classes: np.ndarray, maps: np.ndarray, values: Sequence[int], steps: Sequence[float]
+) -> None:
+    """One panel per label: blue inside, red outside, level lines to read it by, the boundary in black."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    if classes.ndim == 3:  # the slice that has most of the labels
-        middle = int(np.argmax((classes > 0).sum((0, 1))))
-        classes, maps, steps = classes[..., middle], maps[..., middle], steps[:2]
-    height, width = classes.shape[0] * steps[0], classes.shape[1] * steps[1]
-    size = 3.6 * np.array([width, height]) / max(width, height)
-    figure = Figure(figsize=(len(values) * (size[0] + 1.1), size[1] + 0.6), layout="constrained")
+    height, width = (n * step for n, step in zip(classes.shape, steps, strict=True))
+    rows, columns = -(-len(values) // PER_ROW), min(PER_ROW, len(values))
+    panel = 3.8 / max(width, height)
+    figure = Figure((columns * (panel * width + 0.9), rows * (panel * height + 0.45)), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(values), squeeze=False)[0]
-    for index, (axes, value, phi) in enumerate(zip(panels, values, maps, strict=True), start=1):
-        inside, outside = float(min(phi.min(), -steps[0] / 2)), float(max(phi.max(), steps[0] / 2))
-        norm = colors.TwoSlopeNorm(0, inside, outside)  # the inside is shallow: it gets half of the colours
-        extent = (0, width, height, 0)
-        picture = axes.imshow(phi, cmap="RdBu", norm=norm, extent=extent, interpolation="nearest")
-        _outline(axes, classes == index, steps)
-        axes.set_title(f"label {value}", **FONT)
-        axes.set(xticks=[], yticks=[])
-        bar = figure.colorbar(picture, ax=axes, shrink=0.85, pad=0.02)
-        bar.ax.set_yscale("linear")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in panels[len(values) :]:
+        axes.remove()
+    for axes, index, value, phi in zip(panels, range(1, len(values) + 1), values, maps, strict=False):
+        mask = classes == index
+        _draw_panel(figure, axes, mask, phi, steps)
+        axes.set_title(
+            f"label {value}" if mask.any() else f"label {value}: not in this slice", color=INK, fontsize=10
+        )
     figure.savefig(path, dpi=160, facecolor="white")
+
+
+def _draw_panel(figure: Any, axes: Any, mask: np.ndarray, phi: np.ndarray, steps: Sequence[float]) -> None:
+    from matplotlib.colors import TwoSlopeNorm
+    from matplotlib.ticker import MaxNLocator
+
+    low, high = min(float(phi.min()), -min(steps) / 2), max(float(phi.max()), min(steps) / 2)
+    height, width = (n * step for n, step in zip(phi.shape, steps, strict=True))
+    image = axes.imshow(  # the inside is shallow, the outside deep: each gets half of the colours
+        phi,
+        cmap="RdBu_r",
+        norm=TwoSlopeNorm(0, low, high),
+        extent=(0, width, height, 0),
+        interpolation="nearest",
+    )
+    levels = [level for level in MaxNLocator(LEVELS).tick_values(0, high) if 0 < level < high]
+    y, x = ((np.arange(n) + 0.5) * step for n, step in zip(phi.shape, steps, strict=True))
+    if levels and min(phi.shape) > 1:
+        axes.contour(x, y, phi, levels, colors="white", linewidths=0.6, alpha=0.8)
+    _outline(axes, mask, steps)
+    axes.set(xticks=[], yticks=[], xlim=(0, width), ylim=(height, 0))
+    axes.spines[:].set_visible(False)
+    bar = figure.colorbar(image, ax=axes, shrink=0.9, pad=0.02, aspect=28)
+    bar.set_ticks([low, 0.0, *levels])
+    bar.set_ticklabels([f"{low:.1f}", "0", *(f"{level:g}" for level in levels)])
+    bar.ax.tick_params(labelsize=8, colors=INK, length=2)
+    bar.outline.set_visible(False)
+
+
+def _outline(axes: Any, mask: np.ndarray, steps: Sequence[float]) -> None:
+    """The boundary as it is: the faces between voxels, not a smooth curve through their centres."""
+    from matplotlib.collections import LineCollection
+
+    dy, dx = steps
+    rows, columns = np.nonzero(mask[1:] != mask[:-1])
+    flat = [
+        [(c * dx, (r + 1) * dy), ((c + 1) * dx, (r + 1) * dy)] for r, c in zip(rows, columns, strict=True)
+    ]
+    rows, columns = np.nonzero(mask[:, 1:] != mask[:, :-1])
+    upright = [
+        [((c + 1) * dx, r * dy), ((c + 1) * dx, (r + 1) * dy)] for r, c in zip(rows, columns, strict=True)
+    ]
+    axes.add_collection(
+        LineCollection([*flat, *upright], colors="black", linewidths=0.9, capstyle="projecting")
+    )

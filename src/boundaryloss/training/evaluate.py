@@ -26,8 +26,8 @@ def evaluate(
         truth: Folder of true label files, or a data folder with ``masks`` inside.
         out: Folder for ``cases.csv`` and ``summary.csv``.
         spacing: Size of a voxel in mm. Default: as the truth's file says; one for PNG and TIFF.
-        allow_missing: Judge only the cases that have a prediction. By default a truth without one is an error,
-            because a forgotten case is not a found lesion.
+        allow_missing: Judge only the cases that have a prediction. By default a truth without one is an
+            error, because a forgotten case is not a found lesion.
 
     Returns:
         The rows of the summary.
@@ -36,13 +36,15 @@ def evaluate(
     truth = truth / "masks" if (truth / "masks").is_dir() else truth
     predicted, true = list_files(predictions), list_files(truth)
     for name in predicted.keys() - true.keys():
-        raise UserError(f"{predicted[name]}: no truth of the same name in {truth}; add it or remove the prediction")
-    if missing := sorted(true.keys() - predicted.keys()):
-        if not allow_missing:
-            raise UserError(
-                f"{true[missing[0]]}: no prediction in {predictions} for it, and for {len(missing)} of {len(true)} in all; "
-                "predict them too, or ask for the predicted cases only"
-            )
+        raise UserError(
+            f"{predicted[name]}: no truth of the same name in {truth}; add it or remove the prediction"
+        )
+    missing = sorted(true.keys() - predicted.keys())
+    if missing and not allow_missing:
+        raise UserError(
+            f"{true[missing[0]]}: no prediction in {predictions} (for {len(missing)} of {len(true)} cases); "
+            "predict them too, or ask for the predicted cases only"
+        )
     values = _label_values(predicted, true)
     rows: list[Row] = []
     for name, path in predicted.items():
@@ -54,11 +56,15 @@ def evaluate(
     return summary
 
 
-def _case(predicted: Path, true: Path, values: tuple[int, ...], spacing: Sequence[float] | None, name: str) -> list[Row]:
+def _case(
+    predicted: Path, true: Path, values: tuple[int, ...], spacing: Sequence[float] | None, name: str
+) -> list[Row]:
     prediction, _ = read_label_map(predicted)
     labels, found = read_label_map(true)
     if prediction.shape != labels.shape:
-        raise UserError(f"{predicted}: shape {prediction.shape}, but the truth has {labels.shape}; resample it")
+        raise UserError(
+            f"{predicted}: shape {prediction.shape}, but the truth has {labels.shape}; resample it"
+        )
     return case_metrics(
         class_indices(prediction, values),
         class_indices(labels, values),
@@ -70,7 +76,7 @@ def _case(predicted: Path, true: Path, values: tuple[int, ...], spacing: Sequenc
 
 
 def _label_values(predicted: dict[str, Path], true: dict[str, Path]) -> tuple[int, ...]:
-    """Every value that occurs on either side: a predicted label that no truth has is a false alarm, not nothing."""
+    """Every value of either side: a predicted label that no truth has is a false alarm, not nothing."""
     mine, theirs = (
         {int(value) for name in predicted for value in np.unique(read_label_map(files[name])[0])} - {0}
         for files in (predicted, true)
@@ -78,8 +84,11 @@ def _label_values(predicted: dict[str, Path], true: dict[str, Path]) -> tuple[in
     if mine and theirs and not mine & theirs:
         path = next(iter(predicted.values()))
         raise UserError(
-            f"{path.parent}: predictions have the values {sorted(mine)}, the truth {sorted(theirs)}; use the same values"
+            f"{path.parent}: predictions have the values {sorted(mine)}, the truth {sorted(theirs)}; "
+            "write the same values"
         )
     if not mine and not theirs:
-        raise UserError(f"{next(iter(true.values())).parent}: all masks and predictions are empty; nothing to compare")
+        raise UserError(
+            f"{next(iter(true.values())).parent}: all masks and predictions are empty; nothing to compare"
+        )
     return (0, *sorted(mine | theirs))

@@ -23,15 +23,17 @@ def stem(path: Path) -> str:
 def checked_spacing(spacing: Sequence[float], axes: int) -> tuple[float, ...]:
     """The spacing a user gave, if it fits."""
     if len(spacing) != axes or not all(np.isfinite(step) and step > 0 for step in spacing):
-        raise UserError(f"spacing {tuple(spacing)}: give {axes} positive numbers, the size of a voxel along each axis")
+        raise UserError(
+            f"spacing {tuple(spacing)}: give {axes} positive numbers, the size of a voxel along each axis"
+        )
     return tuple(map(float, spacing))
 
 
 def read_image(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
     """Read a slice as float32 (C, H, W) in [0, 1], and its spacing.
 
-    8-bit values are divided by 255. Everything else (16 bits, signed, float: the range says nothing there) goes
-    from its own percentiles 0.5 and 99.5 to 0 and 1 and is cut there, channel by channel.
+    8-bit values are divided by 255. Everything else (16 bits, signed, float: the type's range says nothing
+    there) goes from its own percentiles 0.5 and 99.5 to 0 and 1 and is cut there, channel by channel.
     """
     array, spacing = _read(path)
     if array.ndim == 2:
@@ -114,8 +116,8 @@ def _read_pillow(path: Path, labels: bool) -> np.ndarray:
     with Image.open(path) as picture:
         if picture.mode in ("LA", "La"):
             picture = picture.getchannel(0)
-        plain = ("1", "L", "I", "F", "RGB", "I;16", "I;16B", "I;16L")
-        if picture.mode not in plain and not (labels and picture.mode == "P"):  # a mask means its palette's indices
+        indices = labels and picture.mode == "P"  # of a palette: what a mask means by it
+        if not indices and picture.mode not in ("1", "L", "I", "F", "RGB", "I;16", "I;16B", "I;16L"):
             picture = picture.convert("RGB")
         array = np.array(picture)
     return np.moveaxis(array, -1, 0) if array.ndim == 3 else array
@@ -131,7 +133,9 @@ def _read_tiff(path: Path, labels: bool) -> np.ndarray:
         except ValueError as error:
             if "imagecodecs" not in str(error):
                 raise
-            return _read_pillow(path, labels)  # compressed in a way tifffile needs a further package for, Pillow not
+            return _read_pillow(
+                path, labels
+            )  # compressed in a way tifffile needs a further package for, Pillow not
     array = array.squeeze(tuple(i for i, n in enumerate(array.shape) if n == 1 and axes[i] not in "YX"))
     axes = "".join(axis for axis, n in zip(axes, series.shape, strict=True) if n != 1 or axis in "YX")
     if axes == "YX":

@@ -1,6 +1,6 @@
 """The losses by name: MONAI's region losses, each alone or with the boundary loss."""
 
-from monai.losses import DiceCELoss, DiceLoss, GeneralizedDiceLoss
+from monai.losses.dice import DiceCELoss, DiceLoss, GeneralizedDiceLoss
 from torch import Tensor, nn
 
 from boundaryloss.losses import BoundaryLoss, RegionBoundaryLoss

@@ -1,8 +1,8 @@
 """Metrics of one case and their summary; nothing hides an empty prediction.
 
-A mean over cases means little when cases without a value vanish from it: MONAI's HD95 of a total miss is nan and
-its ``aggregate`` drops nan, so that a network improves by finding nothing. Here every mean stands beside the number
-of cases it is over, misses are counted, and ``hd95_penalised_mm`` has a value for every case.
+A mean over cases means little when cases without a value vanish from it: MONAI's HD95 of a total miss is nan
+and its ``aggregate`` drops nan, so that a network improves by finding nothing. Here every mean stands beside
+the number of cases it is over, misses are counted, and ``hd95_penalised_mm`` has a value for every case.
 """
 
 import csv
@@ -33,10 +33,12 @@ def case_metrics(
 
     - ``name``, ``label``: the case and the class, by its value in the files.
     - ``dice``: 2 |P & T| / (|P| + |T|); 0 for a miss and for a false alarm; nan if both are empty.
-    - ``hd95_mm``: the larger of the two directed 95th percentiles of the surface distances; nan if P or T is empty.
+    - ``hd95_mm``: the larger of the two directed 95th percentiles of the surface distances; nan if P or T is
+      empty.
     - ``hd95_penalised_mm``: the same, but the image's diagonal if just one is empty, and 0 if both are.
     - ``missed``, ``false_alarm``, ``both_empty``: 1 if only P, only T, or both are empty; otherwise 0.
-    - ``lesions``, ``lesions_found``: connected components of T (diagonal neighbours connect), and those P touches.
+    - ``lesions``, ``lesions_found``: connected components of T (diagonal neighbours connect), and how many of
+      them P touches.
     - ``false_lesions``: connected components of P that touch no T.
     - ``truth_mm2``, ``prediction_mm2`` (``_mm3`` in 3-D): sizes.
 
@@ -52,7 +54,9 @@ def case_metrics(
         One row per class, without the background.
     """
     if prediction.shape != truth.shape or len(spacing) != truth.ndim:
-        raise ValueError(f"{name}: prediction {prediction.shape}, truth {truth.shape}, spacing {tuple(spacing)}")
+        raise ValueError(
+            f"{name}: prediction {prediction.shape}, truth {truth.shape}, spacing {tuple(spacing)}"
+        )
     values = range(num_classes) if label_values is None else label_values
     return [
         {"name": name, "label": int(values[index]), **_compare(prediction == index, truth == index, spacing)}
@@ -63,9 +67,9 @@ def case_metrics(
 def summarise(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
     """Summarise the rows of `case_metrics`, one row per label.
 
-    ``dice`` and ``hd95_mm`` are means over the ``dice_cases`` and ``hd95_cases`` in which they exist (nan if in none),
-    ``hd95_penalised_mm`` and ``false_lesions_per_image`` means over all ``cases``. ``missed`` counts misses among the
-    ``cases_with_truth``. ``lesion_sensitivity`` is the share of all ``lesions`` that were found.
+    ``dice`` and ``hd95_mm`` are means over the ``dice_cases`` and ``hd95_cases`` in which they exist (nan if
+    in none); ``hd95_penalised_mm`` and ``false_lesions_per_image`` are means over all ``cases``. ``missed``
+    counts misses among the ``cases_with_truth``. ``lesion_sensitivity`` is the share of ``lesions`` found.
     """
     by_label: dict[int, list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -76,13 +80,13 @@ def summarise(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
 def hd95(prediction: np.ndarray, truth: np.ndarray, spacing: Sequence[float]) -> float:
     """95 % Hausdorff distance of two non-empty masks, between the centres of their surface voxels.
 
-    A surface voxel is one with a face on the background or on the edge of the image. Each directed distance is a
-    percentile of its own, and the larger one counts, as in MONAI.
+    A surface voxel is one with a face on the background or on the edge of the image. Each directed distance
+    is a percentile of its own, and the larger one counts, as in MONAI.
     """
     box = _bounding_box(prediction | truth)  # distances do not look beyond it, the transform need not either
     surfaces = [_surface(mask[box]) for mask in (prediction, truth)]
     there, back = (
-        ndimage.distance_transform_edt(~target, sampling=spacing)[source]
+        np.asarray(ndimage.distance_transform_edt(~target, sampling=spacing))[source]
         for source, target in (surfaces, surfaces[::-1])
     )
     return float(max(np.percentile(there, 95), np.percentile(back, 95)))
@@ -139,7 +143,9 @@ def _surface(mask: np.ndarray) -> np.ndarray:
 
 
 def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
-    return ndimage.find_objects(mask.astype(np.uint8))[0]
+    box = ndimage.find_objects(mask.astype(np.uint8))[0]
+    assert box is not None
+    return box
 
 
 def _summarise_label(rows: Sequence[Mapping[str, Any]]) -> Row:

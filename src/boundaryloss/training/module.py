@@ -6,7 +6,7 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
-from monai.networks.nets import BasicUNet
+from monai.networks.nets.basic_unet import BasicUNet
 from torch import Tensor
 
 from boundaryloss.losses import RegionBoundaryLoss

@@ -2,7 +2,7 @@
 
 A slice has a skull, grey and white matter and ventricles. Its lesions are bright discs of 1.7 to 3.4 pixels
 radius in the white matter, about 0.35 % of the pixels. About ten look-alikes, the same discs, lie anywhere
-else: in the cortex, in the ventricles, on the skull, outside the head. Only the place tells one from the other.
+else: in the cortex, in the ventricles, on the skull, outside the head. Only the place tells them apart.
 """
 
 import numpy as np
@@ -47,8 +47,8 @@ def _slice(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]
     white = tissue == WHITE
     head = tissue != AIR
     discs: list[tuple[float, float, float]] = []  # y, x, radius
-    label = _draw(rng, white.astype(float), distance_transform_edt(white), discs, lesions)
-    other = _draw(rng, np.where(head, 4.0, 1.0), distance_transform_edt(~white), discs, lookalikes)
+    label = _draw(rng, white.astype(float), _depth(white), discs, lesions)
+    other = _draw(rng, np.where(head, 4.0, 1.0), _depth(~white), discs, lookalikes)
 
     image = INTENSITY[tissue] + 0.025 * _smooth(rng, size, cells=size // 4)  # texture
     image = np.where(label | other, BRIGHT + 0.03 * rng.standard_normal(), image)
@@ -94,7 +94,7 @@ def _draw(
     discs: list[tuple[float, float, float]],
     count: int,
 ) -> np.ndarray:
-    """Place discs where `depth` leaves room, apart from those in `discs`, which grows; return their pixels."""
+    """Place discs where `depth` leaves room, apart from those in `discs` (it grows); return their pixels."""
     y, x = np.indices(depth.shape)
     drawn = np.zeros(depth.shape, bool)
     for radius in rng.uniform(*RADIUS, count):
@@ -115,12 +115,15 @@ def _draw(
 def _waves(rng: np.random.Generator, angle: np.ndarray, orders: tuple[int, ...], height: float) -> np.ndarray:
     """A closed curve's deviation from the circle: a few harmonics of random phase."""
     phases = rng.uniform(0, 2 * np.pi, len(orders))
-    return height * sum(
-        (np.cos(order * angle + phase) for order, phase in zip(orders, phases, strict=True)), np.zeros(angle.shape)
-    )
+    waves = [np.cos(order * angle + phase) for order, phase in zip(orders, phases, strict=True)]
+    return height * np.sum(waves, axis=0)
+
+
+def _depth(mask: np.ndarray) -> np.ndarray:
+    return np.asarray(distance_transform_edt(mask))
 
 
 def _smooth(rng: np.random.Generator, size: int, *, cells: int) -> np.ndarray:
     """Smooth noise of unit variance: a coarse grid of random numbers, interpolated."""
     grid = rng.standard_normal((cells + 3, cells + 3))
-    return zoom(grid, size / cells, order=3, mode="nearest")[:size, :size]
+    return np.asarray(zoom(grid, size / cells, order=3, mode="nearest"))[:size, :size]

@@ -13,7 +13,7 @@ COLOURS = np.array([[0, 0, 0], [255, 176, 0], [0, 176, 246], [234, 85, 133], [12
 
 
 def write_pictures(folder: Path, slices: Slices, predictions: Sequence[np.ndarray]) -> None:
-    """Write PNG pictures of a few slices, spread evenly over those that hold an object, whatever the result."""
+    """Write pictures of a few slices, spread evenly over those that hold an object, whatever the result."""
     labels = slices.labels
     assert labels is not None
     filled = [index for index in range(len(labels)) if labels[index].any()] or [0]

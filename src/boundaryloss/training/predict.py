@@ -47,9 +47,12 @@ def predict(run: Path, images: Path, out: Path, *, checkpoint: str = "last") -> 
             for case, image in zip(cases[start:], slices.images, strict=False):
                 if len(image) != data["channels"]:
                     raise UserError(
-                        f"{case.image} has {len(image)} channel(s), the run {run} was trained on {data['channels']}"
+                        f"{case.image} has {len(image)} channel(s), "
+                        f"the run {run} was trained on {data['channels']}"
                     )
-            for name, classes in zip(slices.names, predict_classes(trainer, module, slices, config), strict=True):
+            for name, classes in zip(
+                slices.names, predict_classes(trainer, module, slices, config), strict=True
+            ):
                 write_labels(out / f"{name}.png", classes, tuple(data["label_values"]))
     return len(cases)
 
@@ -65,5 +68,7 @@ def load_run(run: Path, checkpoint: str = "last") -> tuple[SegmentationModule, T
         module = SegmentationModule(settings["config"], settings["data"])
         module.load_state_dict(content["state_dict"])
     except (KeyError, RuntimeError, TypeError) as error:
-        raise UserError(f"{path} is no checkpoint of this program ({type(error).__name__}); use another one") from None
+        raise UserError(
+            f"{path} is no checkpoint of this program ({type(error).__name__}); use another one"
+        ) from None
     return module.eval(), module.config

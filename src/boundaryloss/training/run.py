@@ -1,5 +1,6 @@
 """One training run, from data to a directory that holds everything about it."""
 
+import json
 import logging
 import math
 import signal
@@ -75,8 +76,9 @@ def train(
 ) -> list[dict[str, Any]]:
     """Train, test the last epoch, and write all of it to `out`.
 
-    `out` gets config.toml, metrics.csv (by epoch), checkpoints/last.ckpt and best.ckpt, tensorboard/, and in the
-    end cases.csv, summary.csv and pictures/ of the test.
+    `out` gets config.toml, splits.json (as a data folder may hold it), metrics.csv (by epoch),
+    checkpoints/last.ckpt and best.ckpt, tensorboard/, and in the end cases.csv, summary.csv and pictures/ of
+    the test.
 
     Args:
         data: what to train and to test on.
@@ -93,11 +95,13 @@ def train(
     """
     prepare_directory(out)
     write_config(out / "config.toml", config, data.facts())
+    split = {"train": data.train.names, "test": data.test.names}
+    (out / "splits.json").write_text(json.dumps(split, indent=1) + "\n", encoding="utf-8")
     torch.manual_seed(config.seed)
     module = SegmentationModule(as_dict(config), data.facts())
     learn, validate = _split_validation(data.train, config)
-    trainer = _make_trainer(config, out, on_step, validated=validate is not None)
     with quiet_lightning():
+        trainer = _make_trainer(config, out, on_step, validated=validate is not None)
         _fit(trainer, module, _loader(learn, config, shuffle=True), validate and _loader(validate, config))
         predictions = predict_classes(trainer, module, data.test, config)
     rows = []
@@ -156,6 +160,7 @@ def quiet_lightning() -> Iterator[None]:
             logger.setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PossibleUserWarning)
+            warnings.filterwarnings("ignore", module=r"lightning\.")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
@@ -187,7 +192,9 @@ def _make_trainer(config: TrainConfig, out: Path, on_step: StepReport | None, *,
     )
 
 
-def _fit(trainer: Trainer, module: SegmentationModule, learn: DataLoader, validate: DataLoader | None) -> None:
+def _fit(
+    trainer: Trainer, module: SegmentationModule, learn: DataLoader, validate: DataLoader | None
+) -> None:
     """`trainer.fit`, where Ctrl-C stays what it is: Lightning makes it an exit with status 1."""
     handler = signal.getsignal(signal.SIGINT)
     try:
@@ -198,7 +205,7 @@ def _fit(trainer: Trainer, module: SegmentationModule, learn: DataLoader, valida
 
 
 def _split_validation(slices: Slices, config: TrainConfig) -> tuple[Any, Any]:
-    """A seeded share of the training slices to choose best.ckpt by; the second part is `None` if it is empty."""
+    """A seeded share of the training slices chooses best.ckpt; the second part is `None` if it is empty."""
     order = np.random.default_rng(config.seed).permutation(len(slices)).tolist()
     count = round(config.validation * len(order))
     if count == 0:

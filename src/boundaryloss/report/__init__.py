@@ -1,0 +1,1 @@
+"""Runs on disk -> tables and figures. Nothing here trains, or needs torch."""

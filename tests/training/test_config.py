@@ -1,0 +1,79 @@
+import dataclasses
+
+import pytest
+
+from boundaryloss import Constant, Increase, Rebalance
+from boundaryloss.training.config import TrainConfig, as_dict, from_dict, read_config, write_config
+from boundaryloss.training.errors import UserError
+
+FACTS = {"channels": 1, "num_classes": 2, "label_values": [0, 255], "spacing": [1.0, 0.5]}
+
+
+def test_write_config_reads_back_the_same(tmp_path):
+    config = TrainConfig(
+        loss="dicece", schedule="rebalance", schedule_options={"step": 0.02}, labels=(3,), spacing=(0.5, 2.0)
+    )
+    write_config(tmp_path / "config.toml", config, FACTS)
+    assert read_config(tmp_path / "config.toml") == config
+
+
+def test_write_config_names_every_setting(tmp_path):
+    write_config(tmp_path / "config.toml", TrainConfig(labels=(1,), spacing=(1.0, 1.0)), FACTS)
+    text = (tmp_path / "config.toml").read_text()
+    assert all(field.name in text for field in dataclasses.fields(TrainConfig))
+
+
+def test_read_config_overrides_win_and_none_does_not(tmp_path):
+    (tmp_path / "c.toml").write_text('epochs = 3\nloss = "ce"\n')
+    config = read_config(tmp_path / "c.toml", epochs=7, loss=None)
+    assert (config.epochs, config.loss) == (7, "ce")
+
+
+def test_as_dict_is_plain_and_inverts():
+    config = TrainConfig(labels=(1, 3))
+    assert as_dict(config)["labels"] == [1, 3] and "spacing" not in as_dict(config)
+    assert from_dict(as_dict(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("schedule", "options", "expected"),
+    [
+        ("increase", {}, Increase()),
+        ("constant", {"alpha": 0.05}, Constant(0.05)),
+        ("rebalance", {"start": 0.01}, Rebalance(start=0.01)),
+    ],
+)
+def test_make_schedule_builds_what_is_named(schedule, options, expected):
+    assert TrainConfig(schedule=schedule, schedule_options=options).make_schedule() == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"epoch": 3}, "epoch.*did you mean 'epochs'"),
+        ({"loss": "gld+boundary"}, "did you mean 'gdl\\+boundary'"),
+        ({"schedule": "grow"}, "unknown schedule"),
+        ({"schedule_options": {"stepp": 1.0}}, "did you mean 'step'"),
+        ({"schedule_options": {"step": -1.0}}, "step must be"),
+        ({"epochs": 0}, "epochs must be greater than 0"),
+        ({"epochs": "ten"}, "epochs must be a whole number"),
+        ({"epochs": True}, "epochs must be a whole number"),
+        ({"learning_rate": float("nan")}, "learning_rate must be"),
+        ({"seed": -1}, "seed must not be negative"),
+        ({"validation": 1.0}, "validation is a share"),
+        ({"features": [8, 8]}, "five"),
+        ({"spacing": [1.0, 0.0]}, "spacing must be two positive"),
+        ({"labels": 3}, "labels must be a list"),
+    ],
+)
+def test_from_dict_names_what_is_wrong(settings, words):
+    with pytest.raises(UserError, match=words):
+        from_dict(settings)
+
+
+def test_read_config_missing_file_and_bad_toml(tmp_path):
+    with pytest.raises(UserError, match="cannot read the configuration"):
+        read_config(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("epochs = = 3")
+    with pytest.raises(UserError, match="not valid TOML"):
+        read_config(tmp_path / "bad.toml")

@@ -1,0 +1,51 @@
+import pytest
+import torch
+
+from boundaryloss import BoundaryLoss, RegionBoundaryLoss
+from boundaryloss.training.config import LOSSES, TrainConfig
+from boundaryloss.training.losses import make_loss
+
+
+@pytest.fixture
+def batch():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 3, 16, 16, generator=generator)
+    return logits, torch.randint(3, (2, 1, 16, 16), generator=generator)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_make_loss_gives_a_scalar_with_gradient(name, batch):
+    logits, labels = batch
+    logits.requires_grad_()
+    loss = make_loss(name, TrainConfig())(logits, labels)
+    loss.backward()
+    assert loss.shape == () and logits.grad.isfinite().all() and logits.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_make_loss_prefers_the_truth(name, batch):
+    logits, labels = batch
+    perfect = 20 * torch.nn.functional.one_hot(labels[:, 0], 3).movedim(-1, 1).float()
+    loss = make_loss(name, TrainConfig())
+    assert loss(perfect, labels) < loss(logits, labels)
+
+
+@pytest.mark.parametrize("name", ["ce", "dice", "gdl", "dicece"])
+def test_make_loss_with_boundary_is_the_weighted_sum(name, batch):
+    config = TrainConfig(schedule="rebalance", schedule_options={"step": 0.25})
+    combined = make_loss(f"{name}+boundary", config, (0.5, 2.0))
+    assert isinstance(combined, RegionBoundaryLoss)
+    combined.set_epoch(1)
+    region, boundary = make_loss(name, config)(*batch), BoundaryLoss(spacing=(0.5, 2.0))(*batch)
+    torch.testing.assert_close(combined(*batch), 0.75 * region + 0.25 * boundary)
+
+
+def test_make_loss_gdl_on_an_empty_slice_is_finite():
+    logits = torch.zeros(1, 2, 16, 16, requires_grad=True)
+    make_loss("gdl+boundary", TrainConfig())(logits, torch.zeros(1, 1, 16, 16, dtype=torch.long)).backward()
+    assert logits.grad.isfinite().all()
+
+
+def test_make_loss_unknown_name():
+    with pytest.raises(ValueError, match="unknown region loss 'tversky'"):
+        make_loss("tversky", TrainConfig())
