@@ -267,5 +267,5 @@ def _at_least_float32(values: Tensor) -> Tensor:
 
 
 def _check_reduction(reduction: str) -> None:
-    if reduction not in get_args(Reduction):
+    if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
