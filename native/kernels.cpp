@@ -365,7 +365,7 @@ public:
             for (size_t x = 0; x < image_.width; x += lanes) {
                 const Window window{image_.labels + y * image_.width + x, static_cast<ptrdiff_t>(image_.height * image_.width),
                                     own.column.get() + x, static_cast<ptrdiff_t>(stride_), static_cast<int>(image_.depth),
-                                    lanes_at(box, x), metric_.z, &deep[256 * worker]};
+                                    lanes_at(box, x), metric_.z, &deep[256 * worker], &own.too_deep};
                 for (size_t z = 0; z < image_.depth; ++z)
                     if (holds[z * image_.height + y]) {
                         Ints inner;
@@ -377,7 +377,7 @@ public:
         each_block(box, [&](size_t z, size_t x, int count_here, int worker) {
             const Window window{image_.row(z, 0) + x, static_cast<ptrdiff_t>(image_.width), field(z, 0) + x,
                                 static_cast<ptrdiff_t>(stride_), static_cast<int>(image_.height), count_here, metric_.y,
-                                &deep[256 * worker]};
+                                &deep[256 * worker], &workers_[worker].too_deep};
             for (size_t y = 0; y < image_.height; ++y) {
                 if (!holds[z * image_.height + y]) continue;
                 Ints inner;
@@ -424,6 +424,7 @@ private:
     struct Worker {
         std::unique_ptr<float[]> column;  // one (z, x) slice of the field, at a fixed y
         std::vector<Range> ranges;
+        std::uint8_t too_deep = 255;
     };
 
     // Looks along one axis for other labels, around every row in turn.
@@ -434,13 +435,14 @@ private:
         ptrdiff_t field_stride;
         int rows, count;
         const Costs& costs;
-        std::uint8_t* deep;
+        std::uint8_t* deep;      // by label: a window gave up
+        std::uint8_t* too_deep;  // the last such label, not worth another look
 
         // `inner` tells which lanes hold a wanted label; the others get 0.
         template <class Wanted>
         Floats nearest(int t, Wanted wanted, Ints& inner) const {
             const Bytes own = load_labels(labels + t * label_stride, count);
-            inner = widen(wanted(own));
+            inner = widen(wanted(own) & (own != *too_deep));
             if (!any(inner)) return Floats{};
             Floats best = inner ? load<Floats>(field + t * field_stride) : Floats{};
             for (int step = 1; step < rows; ++step) {
@@ -449,7 +451,7 @@ private:
                 if (!any(open)) break;
                 if (step > window_reach) {
                     for (int i = 0; i < lanes; ++i)
-                        if (open[i]) deep[own[i]] = 1;
+                        if (open[i]) deep[*too_deep = own[i]] = 1;
                     break;
                 }
                 if (t >= step) best = closer(best, own, t - step, cost);

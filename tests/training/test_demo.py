@@ -56,7 +56,7 @@ def test_write_comparison_prints_and_keeps_the_table(demo):
         "missed cases",
         "false lesions per image",
         "may not conclude",
-        "paired difference",
+        "difference",
     ):
         assert words in text
     assert len((out / "comparison.csv").read_text().splitlines()) == 1 + 2 * len(METRICS)
@@ -71,17 +71,17 @@ def test_read_lines_pairs_the_seeds(demo):
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "reading"),
+    ("first", "second", "beyond"),
     [
-        ((0.5, 0.5, 0.5), (0.6, 0.62, 0.61), "better"),
-        ((0.6, 0.6, 0.6), (0.5, 0.52, 0.5), "worse"),
-        ((0.5, 0.6, 0.7), (0.6, 0.5, 0.8), "within the spread"),
-        ((0.5,), (0.6,), "within the spread"),
-        ((0.5, float("nan")), (0.6, 0.6), "within the spread"),
+        ((0.5, 0.5, 0.5), (0.6, 0.62, 0.61), True),
+        ((0.6, 0.6, 0.6), (0.5, 0.52, 0.5), True),
+        ((0.5, 0.6, 0.7), (0.6, 0.5, 0.8), False),
+        ((0.5,), (0.6,), False),
+        ((0.5, float("nan")), (0.6, 0.6), False),
     ],
 )
-def test_line_reading_is_silent_within_the_spread(first, second, reading):
-    assert Line(METRICS[0], first, second).reading == reading
+def test_line_within_the_spread_is_no_difference(first, second, beyond):
+    assert Line(METRICS[0], first, second).beyond_spread is beyond
 
 
 def test_demo_settings_are_those_it_states():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import rich.box
 from rich.console import Console
 from rich.table import Table
 
@@ -25,9 +26,9 @@ class Metric:
 
 METRICS = (
     Metric("dice", "Dice", +1, 3),
-    Metric("hd95_mm", "HD95 (mm), where it exists", -1, 1),
-    Metric("hd95_cases", "  cases where it exists", 0, 1),
-    Metric("hd95_penalised_mm", "HD95 (mm), a miss or false alarm = diagonal", -1, 1),
+    Metric("hd95_mm", "HD95 mm", -1, 1),
+    Metric("hd95_cases", "  cases that have one", 0, 1),
+    Metric("hd95_penalised_mm", "HD95 mm, penalised", -1, 1),
     Metric("missed", "missed cases", -1, 1),
     Metric("lesion_sensitivity", "lesion sensitivity", +1, 3),
     Metric("false_lesions_per_image", "false lesions per image", -1, 2),
@@ -48,14 +49,11 @@ class Line:
         return tuple(b - a for a, b in zip(self.first, self.second, strict=True))
 
     @property
-    def reading(self) -> str:
-        """A word on the difference: nothing is said about one that is within its own spread."""
-        if not self.metric.better:
-            return ""
-        mean, spread = _mean(self.differences), _spread(self.differences)
-        if not abs(mean) > spread or len(self.differences) < 2:  # nan, too, is no difference
-            return "within the spread"
-        return "better" if mean * self.metric.better > 0 else "worse"
+    def beyond_spread(self) -> bool:
+        """Whether the mean difference is larger than its standard deviation; if not, it is no difference."""
+        if not self.metric.better or len(self.differences) < 2:
+            return False
+        return abs(_mean(self.differences)) > _spread(self.differences)  # false for nan, too
 
 
 def read_lines(out: Path) -> tuple[dict, list[Line], list[Summary]]:
@@ -101,23 +99,29 @@ def conclusions(facts: Mapping, summaries: Sequence[Summary]) -> str:
         f"{2 * seeds} short runs on synthetic slices; with so few seeds a difference beyond its spread can "
         "still be chance. No seed, epoch or slice was picked by its result.\n"
         "Fewer false lesions together with a lower sensitivity may only mean that less is predicted. HD95 "
-        "exists only where truth and prediction both hold a lesion, so read it beside the penalised one."
+        "exists only where truth and prediction both hold a lesion; penalised, it counts a miss or a false "
+        "alarm as the image's diagonal."
     )
 
 
 def _table(facts: Mapping, lines: Sequence[Line]) -> Table:
-    table = Table(title="The phantom, with and without the boundary loss", title_justify="left")
-    first, second = facts["losses"]
-    table.add_column("better is", justify="center")
-    table.add_column("")
-    for title in (first, second, "paired difference"):
+    table = Table(
+        title="The phantom, with and without the boundary loss",
+        caption="* beyond its spread; all other differences are within it, so none",
+        title_justify="left",
+        caption_justify="left",
+        box=rich.box.SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
+    )
+    table.add_column("", no_wrap=True)
+    for title in (*facts["losses"], "difference", ""):
         table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("reading")
     for line in lines:
-        arrow = {1: "↑", -1: "↓", 0: ""}[line.metric.better]
         cells = [_cell(values, line.metric.digits) for values in (line.first, line.second)]
         difference = _cell(line.differences, line.metric.digits, sign=True)
-        table.add_row(arrow, line.metric.title, *cells, difference, line.reading)
+        arrow = {1: " ↑", -1: " ↓", 0: ""}[line.metric.better]
+        table.add_row(line.metric.title + arrow, *cells, difference, "*" if line.beyond_spread else "")
     return table
 
 

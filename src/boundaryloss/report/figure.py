@@ -21,10 +21,10 @@ def draw_figure(out: Path) -> Path:
         predictions, maps = arrays["predictions"], arrays["signed_distance"]
     titles = ["image", "truth", *map(_title, facts["losses"]), "signed distance map  $\\phi_G$"]
     rows, columns = len(names), len(titles)
-    figure = matplotlib.figure.Figure(figsize=(2.3 * columns + 0.9, 2.3 * rows + 1.5), dpi=150)
+    figure = matplotlib.figure.Figure(figsize=(2.3 * columns + 0.9, 2.2 * rows + 1.25), dpi=150)
     grid = figure.subplots(
         rows, columns, squeeze=False,
-        gridspec_kw={"left": 0.035, "right": 0.925, "top": 1 - 0.75 / figure.get_figheight(),
+        gridspec_kw={"left": 0.035, "right": 0.925, "top": 1 - 0.45 / figure.get_figheight(),
                      "bottom": 0.75 / figure.get_figheight(), "wspace": 0.04, "hspace": 0.04},
     )  # fmt: skip
     norm = matplotlib.colors.TwoSlopeNorm(0, vmin=min(-3.0, float(maps.min())), vmax=float(maps.max()))
