@@ -12,6 +12,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
+	@rm -rf demo
 	$(BIN)/boundaryloss demo --out demo
 
 test: $(INSTALLED)

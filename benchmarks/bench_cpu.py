@@ -74,7 +74,9 @@ def real_cases():
     data = Path(__file__).parents[2] / "shared" / "data"
     if not data.is_dir():
         return {}
-    fundus = np.stack([np.asarray(Image.open(p)) for p in sorted((data / "idrid_tiles/masks").glob("*"))[:16]])
+    fundus = np.stack(
+        [np.asarray(Image.open(p)) for p in sorted((data / "idrid_tiles/masks").glob("*"))[:16]]
+    )
     brain = np.stack([np.asarray(Image.open(p)) for p in sorted((data / "ms_flair_2d/masks").glob("p07*"))])
     return {
         "retinal lesions 16 x 256^2, 5 classes": (fundus, 5),
@@ -88,7 +90,9 @@ def each_mask(labels, classes, transform):
 
 
 def by_scipy(mask):
-    return distance_transform_edt(~mask) - distance_transform_edt(mask) if mask.any() else np.zeros(mask.shape)
+    return (
+        distance_transform_edt(~mask) - distance_transform_edt(mask) if mask.any() else np.zeros(mask.shape)
+    )
 
 
 def by_edt(mask):
@@ -100,7 +104,9 @@ def by_opencv(mask):
         return np.zeros(mask.shape)
     outside, inside = (m.astype(np.uint8) for m in (~mask, mask))
     precise = cv2.DIST_MASK_PRECISE
-    return cv2.distanceTransform(outside, cv2.DIST_L2, precise) - cv2.distanceTransform(inside, cv2.DIST_L2, precise)
+    return cv2.distanceTransform(outside, cv2.DIST_L2, precise) - cv2.distanceTransform(
+        inside, cv2.DIST_L2, precise
+    )
 
 
 def by_simpleitk(mask):
@@ -158,7 +164,9 @@ def measure(labels, classes, threads):
         }
     )
     peers = {n: p for n, p in PEERS.items() if n != "OpenCV" or labels.ndim == 3}
-    return ours | in_turn({n: lambda p=p: each_mask(labels, classes, p) for n, p in peers.items()}, seconds=0.5)
+    return ours | in_turn(
+        {n: lambda p=p: each_mask(labels, classes, p) for n, p in peers.items()}, seconds=0.5
+    )
 
 
 def run(only, thread_counts):
@@ -207,7 +215,12 @@ def main():
     show(rows)
     if not options.case:
         RESULTS.mkdir(exist_ok=True)
-        record = {"machine": cpu_name(), "python": platform.python_version(), "versions": installed(), "rows": rows}
+        record = {
+            "machine": cpu_name(),
+            "python": platform.python_version(),
+            "versions": installed(),
+            "rows": rows,
+        }
         path = RESULTS / f"{cpu_name().lower().replace(' ', '-')}-{torch.get_num_threads()}-threads.json"
         path.write_text(json.dumps(record, indent=1) + "\n")
 

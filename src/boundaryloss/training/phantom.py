@@ -15,7 +15,7 @@ CLEARANCE = 1.0  # pixels between a disc and the border of the white matter, on 
 
 AIR, SKULL, FLUID, GREY, WHITE = range(5)
 INTENSITY = np.array([0.04, 0.60, 0.13, 0.47, 0.35])  # as in FLAIR: fluid dark, grey matter above white
-BRIGHT = 0.82
+CONTRAST = (0.12, 0.40)  # of a disc above what is around it: some are hardly seen
 
 
 def phantom(count: int, *, seed: int, size: int = 96) -> tuple[np.ndarray, np.ndarray]:
@@ -48,13 +48,17 @@ def _slice(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]
     head = tissue != AIR
     discs: list[tuple[float, float, float]] = []  # y, x, radius
     label = _draw(rng, white.astype(float), _depth(white), discs, lesions)
-    other = _draw(rng, np.where(head, 4.0, 1.0), _depth(~white), discs, lookalikes)
+    _draw(rng, np.where(head, 4.0, 1.0), _depth(~white), discs, lookalikes)
 
     image = INTENSITY[tissue] + 0.025 * _smooth(rng, size, cells=size // 4)  # texture
-    image = np.where(label | other, BRIGHT + 0.03 * rng.standard_normal(), image)
-    image = gaussian_filter(image, 0.6)  # partial volume
+    y, x = np.indices(image.shape)
+    glow = np.zeros(image.shape)
+    for centre_y, centre_x, radius in discs:  # faint or bright by one law: brightness tells nothing
+        inside = np.hypot(y - centre_y, x - centre_x) <= radius
+        glow = np.maximum(glow, rng.uniform(*CONTRAST) * inside)
+    image = gaussian_filter(image + glow, 0.8)  # partial volume
     image *= 1 + 0.12 * _smooth(rng, size, cells=3)  # bias field of the coil
-    image += 0.03 * rng.standard_normal(image.shape)
+    image += 0.05 * rng.standard_normal(image.shape)
     return np.clip(image, 0, 1).astype(np.float32), label.astype(np.uint8)
 
 
