@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import edt
 import numpy as np
-import SimpleITK as sitk
+import SimpleITK
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -110,10 +110,10 @@ def by_opencv(mask):
 
 
 def by_simpleitk(mask):
-    image = sitk.GetImageFromArray(mask.astype(np.uint8))
+    image = SimpleITK.GetImageFromArray(mask.astype(np.uint8))
     settings = {"squaredDistance": False, "useImageSpacing": False, "insideIsPositive": False}
-    outside = sitk.SignedMaurerDistanceMap(image, **settings)
-    return sitk.GetArrayFromImage(outside)
+    outside = SimpleITK.SignedMaurerDistanceMap(image, **settings)
+    return SimpleITK.GetArrayFromImage(outside)
 
 
 PEERS = {"SciPy": by_scipy, "edt": by_edt, "OpenCV": by_opencv, "SimpleITK": by_simpleitk}
@@ -153,7 +153,7 @@ def measure(labels, classes, threads):
     """Seconds by name."""
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     tensor = torch.from_numpy(labels)
     floor = torch.empty(len(labels), classes - 1, *labels.shape[1:])
     ours = in_turn(

@@ -122,3 +122,26 @@ def test_interrupt_is_one_line_and_leaves_a_run(folder):
     assert process.returncode == 130 and "Traceback" not in err
     assert err.splitlines()[-1].startswith("boundaryloss: interrupted")
     assert (folder / "run/metrics.csv").read_text().startswith("epoch,loss,region,boundary")
+
+
+def test_train_leaves_nothing_behind_when_the_data_are_bad(tmp_path):
+    assert run("train", tmp_path / "nowhere", "--out", tmp_path / "run") == 2
+    assert not (tmp_path / "run").exists()
+
+
+def test_distmap_takes_boundary_spacing_and_labels(folder, capfd):
+    labels, out = folder / "data/masks/p0_z0.png", folder / "map.tif"
+    assert run("distmap", labels, "--out", out, "--spacing", "2,0.5", "--labels", "3") == 0
+    assert str(folder / "map.png") in capfd.readouterr().out
+    assert run("distmap", labels, "--out", out, "--spacing", "2,0.5", "--boundary", "pixel") == 2
+    assert run("distmap", labels, "--out", out, "--spacing", "wide") == 2
+    assert all(len(line) > 0 for line in capfd.readouterr().err.splitlines())
+
+
+def test_evaluate_judges_only_what_is_predicted_when_told(folder):
+    predicted = folder / "predicted"
+    predicted.mkdir()
+    (predicted / "p0_z0.png").write_bytes((folder / "data/masks/p0_z0.png").read_bytes())
+    arguments = ("evaluate", predicted, folder / "data/masks", "--out", folder / "scores")
+    assert run(*arguments) == 2
+    assert run(*arguments, "--only-predicted", "--spacing", "2,2") == 0

@@ -131,8 +131,9 @@ def train(
     from boundaryloss.training.run import RunData, count_steps, prepare_directory
     from boundaryloss.training.run import train as train_run
 
-    chosen = read_config(config, labels=_numbers(labels), **settings)
-    prepare_directory(out)
+    chosen = read_config(
+        config, labels=_numbers(labels, int, "--labels takes whole numbers such as 3 or 1,3"), **settings
+    )
     if data == "phantom":
         slices = RunData.from_phantom()
     else:
@@ -144,6 +145,7 @@ def train(
             spacing=chosen.spacing,
         )
         slices = RunData.from_collection(collection)
+    prepare_directory(out)
     with _bar() as bar:
         task = bar.add_task(chosen.loss, total=count_steps(slices, chosen))
 
@@ -174,22 +176,34 @@ def predict(run: Path, images: Path, out: Path, checkpoint: str) -> None:
 @click.argument("predictions", type=FOLDER)
 @click.argument("truth", type=FOLDER)
 @click.option("--out", type=FOLDER, required=True, help="Directory for cases.csv and summary.csv.")
-def evaluate(predictions: Path, truth: Path, out: Path) -> None:
+@click.option(
+    "--spacing", help="Voxel size in mm, e.g. 0.8,0.5.  [default: as the truth's files say; 1 for PNG]"
+)
+@click.option("--only-predicted", is_flag=True, help="Judge only the cases that have a prediction.")
+def evaluate(predictions: Path, truth: Path, out: Path, spacing: str | None, only_predicted: bool) -> None:
     """Compare label files with the truth, case by case and in summary."""
     from boundaryloss.training.evaluate import evaluate as evaluate_folders
 
-    _print_summary(evaluate_folders(predictions, truth, out))
+    steps = _numbers(spacing, float, "--spacing takes numbers such as 0.8,0.5")
+    _print_summary(evaluate_folders(predictions, truth, out, spacing=steps, allow_missing=only_predicted))
 
 
 @cli.command()
 @click.argument("labels", type=FOLDER)
 @click.option("--out", type=FOLDER, required=True, help="NIfTI (.nii, .nii.gz) or TIFF (.tif) to write.")
-def distmap(labels: Path, out: Path) -> None:
+@click.option("--boundary", type=click.Choice(["interface", "pixel"]), default="interface", show_default=True)
+@click.option("--spacing", help="Voxel size in mm, e.g. 0.8,0.5.  [default: as the file says; 1 for PNG]")
+@click.option("--labels", "keep", help="Label values to map, e.g. 3 or 1,3.  [default: all but 0]")
+def distmap(labels: Path, out: Path, boundary: Any, spacing: str | None, keep: str | None) -> None:
     """Write the signed distance map of a label file, and a picture beside it."""
     from boundaryloss.training.distmap import write_distance_map
 
-    write_distance_map(labels, out)
-    click.echo(f"wrote {out}")
+    steps, values = (
+        _numbers(spacing, float, "--spacing takes numbers such as 0.8,0.5"),
+        _numbers(keep, int, "--labels takes whole numbers such as 3 or 1,3"),
+    )
+    picture = write_distance_map(labels, out, boundary=boundary, spacing=steps, keep=values)
+    click.echo(f"{out}\n{picture}")
 
 
 def _print_summary(rows: list[dict[str, Any]]) -> None:
@@ -218,13 +232,13 @@ def _bar() -> Any:
     )
 
 
-def _numbers(text: str | None) -> tuple[int, ...] | None:
+def _numbers(text: str | None, kind: type, rule: str) -> tuple[Any, ...] | None:
     if text is None:
         return None
     try:
-        return tuple(int(part) for part in text.split(","))
+        return tuple(kind(part) for part in text.split(","))
     except ValueError:
-        raise click.BadParameter(f"--labels takes whole numbers such as 3 or 1,3, got {text!r}") from None
+        raise click.BadParameter(f"{rule}, got {text!r}") from None
 
 
 def _fail(message: str, status: int = 2) -> None:
