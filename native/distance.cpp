@@ -136,7 +136,7 @@ void each_map(const LabelMaps& maps, const Settings& settings, std::size_t plane
 }  // namespace
 
 Costs::Costs(std::size_t length, double spacing, double face_offset)
-    : reach_(static_cast<std::ptrdiff_t>(length) + 16), step_(static_cast<float>(spacing)), table_(2 * reach_ + 33) {
+    : reach_(static_cast<std::ptrdiff_t>(length) + 16), per_unit_(static_cast<float>(1 / spacing)), table_(2 * reach_ + 33) {
     for (std::ptrdiff_t k = -reach_; k <= reach_ + 32; ++k) {
         const double distance = std::max(std::abs(static_cast<double>(k)) - face_offset, 0.0) * spacing;
         table_[k + reach_] = static_cast<float>(distance * distance);

@@ -61,7 +61,9 @@ Vector load(const T* from) {
     return result;
 }
 
-void store(float* to, Floats value) { std::memcpy(to, &value, sizeof(Floats)); }
+// Not by memcpy, after which the compiler would read every pointer anew.
+typedef float Unaligned __attribute__((vector_size(4 * lanes), aligned(4)));
+void store(float* to, Floats value) { *reinterpret_cast<Unaligned*>(to) = value; }
 
 // The first `count` lanes only: images end where they end.
 Bytes load_labels(const std::uint8_t* from, int count) {
@@ -261,7 +263,7 @@ private:
     Range prune(int t, Range range) const {
         const int k = std::clamp(sources_.next[t], range.low, range.high);
         const float bound = highest(source(k) + cost(t, k));
-        const float steps = __builtin_sqrtf(bound) / costs_.step() + 2;
+        const float steps = __builtin_sqrtf(bound) * costs_.per_unit() + 2;
         if (steps >= static_cast<float>(rows_)) return range;
         const int reach = static_cast<int>(steps);
         return {std::max(range.low, sources_.next[std::max(t - reach, 0)]),
@@ -337,7 +339,7 @@ public:
         if (rows.count() == 0) return false;
         rows.index(static_cast<int>(box.height()));
         each_block(box, [&](size_t z, size_t x, int count, int worker) {
-            auto taken = [&](int t, Floats best) { take(z + box.z0, t + box.y0, x + box.x0, count, best); };
+            auto taken = [=, y0 = box.y0, z_ = z + box.z0, x_ = x + box.x0](int t, Floats best) { take(z_, t + y0, x_, count, best); };
             Search search(field(z, 0) + x, stride_, rows, static_cast<int>(box.height()), metric_.y, workers_[worker].ranges, taken);
             search.run();
         });
@@ -499,7 +501,7 @@ private:
         if (slices.count() == 0) return false;
         slices.index(static_cast<int>(box.depth()));
         for (size_t x = 0; x < box.width(); x += lanes) {
-            auto taken = [&](int z, Floats best) { store(field(z, y) + x, best); };
+            auto taken = [to = field(0, y) + x, slice = image_.height * stride_](int z, Floats best) { store(to + z * slice, best); };
             Search search(worker.column.get() + x, stride_, slices, static_cast<int>(box.depth()), metric_.z, worker.ranges, taken);
             search.run();
         }
@@ -518,13 +520,13 @@ void signed_distance(const Image& image, int first, int count, const Metric& met
     Map map(image, metric, scratch, team);
     const size_t plane = image.size();
     float* const inside = out + (count - 1) * plane;
-    auto at = [&](size_t z, size_t y, size_t x) { return (z * image.height + y) * image.width + x; };
+    auto at = [height = image.height, width = image.width](size_t z, size_t y, size_t x) { return (z * height + y) * width + x; };
 
     const std::vector<bool> deep = map.inside(first, count, inside);
     for (int label = first; label < first + count; ++label) {
         if (!deep[label]) continue;
         const bool bounded = map.distances({static_cast<std::uint8_t>(label), true}, map.around(label),
-                                           [&](size_t z, size_t y, size_t x, int n, Floats squared) {
+                                           [=, &map](size_t z, size_t y, size_t x, int n, Floats squared) {
             const Ints within = squared > Floats{};
             if (!any(within)) return;
             float* const to = inside + at(z, y, x);
@@ -535,7 +537,7 @@ void signed_distance(const Image& image, int first, int count, const Metric& met
     for (int label = first; label < first + count; ++label) {
         float* const result = out + (label - first) * plane;
         const bool present = map.distances({static_cast<std::uint8_t>(label), false}, map.everything(),
-                                           [&](size_t z, size_t y, size_t x, int n, Floats squared) {
+                                           [=](size_t z, size_t y, size_t x, int n, Floats squared) {
             const size_t position = at(z, y, x);
             const Floats outside = sqrt(squared);
             const Ints within = squared == Floats{};  // only a source is at no distance
@@ -547,8 +549,8 @@ void signed_distance(const Image& image, int first, int count, const Metric& met
 
 void distance_transform(const Image& image, const Metric& metric, float* scratch, Team& team, float* out) {
     Map map(image, metric, scratch, team);
-    const bool bounded = map.distances({0, false}, map.everything(), [&](size_t z, size_t y, size_t x, int n, Floats squared) {
-        store(out + (z * image.height + y) * image.width + x, sqrt(squared), n);
+    const bool bounded = map.distances({0, false}, map.everything(), [=, height = image.height, width = image.width](size_t z, size_t y, size_t x, int n, Floats squared) {
+        store(out + (z * height + y) * width + x, sqrt(squared), n);
     });
     if (!bounded) std::fill(out, out + image.size(), std::numeric_limits<float>::infinity());
 }

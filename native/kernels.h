@@ -22,11 +22,11 @@ class Costs {
 public:
     Costs(std::size_t length, double spacing, double face_offset);
     const float* at(std::ptrdiff_t offset) const { return table_.data() + reach_ + offset; }
-    float step() const { return step_; }
+    float per_unit() const { return per_unit_; }  // voxels
 
 private:
     std::ptrdiff_t reach_;
-    float step_;
+    float per_unit_;
     std::vector<float> table_;
 };
 
