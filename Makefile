@@ -31,7 +31,7 @@ lint: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
 	@command -v $(PYTHON) >/dev/null || { echo "boundaryloss needs Python >= 3.10: install python3, or say where it is with 'make PYTHON=...'"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "boundaryloss needs Python >= 3.10: say where it is with 'make PYTHON=...'"; exit 1; }
-	@command -v $(or $(CXX),c++) >/dev/null || { echo "boundaryloss needs a C++ compiler (GCC or Clang): install one, e.g. 'apt install g++' or 'xcode-select --install'"; exit 1; }
+	@command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null || { echo "boundaryloss needs a C++ compiler (GCC or Clang): install one, e.g. 'apt install g++' or 'xcode-select --install'"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Python cannot make a virtual environment: install it, e.g. 'apt install python3-venv'"; exit 1; }
 	@echo "Installing into $(VENV): a few minutes the first time"
 	@$(PIP_INSTALL) "torch>=2.4"

@@ -2,7 +2,6 @@ import csv
 
 import numpy as np
 import pytest
-from monai.metrics import compute_hausdorff_distance
 from scipy import ndimage
 
 from boundaryloss.training.metrics import case_metrics, hd95, summarise, write_csv
