@@ -90,18 +90,14 @@ def each_mask(labels, classes, transform):
 
 
 def by_scipy(mask):
-    return (
-        distance_transform_edt(~mask) - distance_transform_edt(mask) if mask.any() else np.zeros(mask.shape)
-    )
+    return distance_transform_edt(~mask) - distance_transform_edt(mask)
 
 
 def by_edt(mask):
-    return -edt.sdf(np.ascontiguousarray(mask)) if mask.any() else np.zeros(mask.shape)
+    return -edt.sdf(np.ascontiguousarray(mask))
 
 
 def by_opencv(mask):
-    if not mask.any():
-        return np.zeros(mask.shape)
     outside, inside = (m.astype(np.uint8) for m in (~mask, mask))
     precise = cv2.DIST_MASK_PRECISE
     return cv2.distanceTransform(outside, cv2.DIST_L2, precise) - cv2.distanceTransform(

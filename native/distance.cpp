@@ -15,7 +15,7 @@ namespace {
 
 constexpr int classes_at_once = 255;       // a byte holds these and `no_class`
 constexpr std::uint8_t no_class = 255;
-constexpr std::size_t voxels_per_thread = 1 << 15;  // fewer are not worth a thread
+constexpr std::size_t voxels_per_thread = 1 << 16;  // fewer are not worth a thread
 constexpr std::size_t none = std::numeric_limits<std::size_t>::max();
 
 struct Narrowed {
@@ -116,10 +116,10 @@ template <class Work>
 void each_map(const LabelMaps& maps, const Settings& settings, std::size_t planes, bool need_bytes, Work work) {
     const std::size_t count = maps.shape[0] * maps.shape[1];
     const std::size_t voxels = maps.shape[2] * maps.shape[3] * maps.shape[4];
-    const std::size_t worth = 1 + count * voxels * planes / voxels_per_thread;
+    const std::size_t worth = std::max<std::size_t>(count * voxels * planes / voxels_per_thread, 1);
     const int threads = static_cast<int>(std::min<std::size_t>(std::max(settings.threads, 1), worth));
     const bool side_by_side = count >= static_cast<std::size_t>(threads);
-    const Team outer(side_by_side ? threads : 1), inner(side_by_side ? 1 : threads);
+    Team outer(side_by_side ? threads : 1);
     struct Scratch {
         std::unique_ptr<float[]> floats;
         std::unique_ptr<std::uint8_t[]> bytes;
@@ -129,8 +129,10 @@ void each_map(const LabelMaps& maps, const Settings& settings, std::size_t plane
         own.floats.reset(new float[maps.shape[2] * maps.shape[3] * row_stride(maps.shape[4])]);
         if (need_bytes) own.bytes.reset(new std::uint8_t[voxels]);
     }
-    Team team = inner;
-    outer.each(count, [&](std::size_t item, int worker) { work(item, scratch[worker].floats.get(), scratch[worker].bytes.get(), team); });
+    Team alone(1), together(side_by_side ? 1 : threads);
+    outer.each(count, [&](std::size_t item, int worker) {
+        work(item, scratch[worker].floats.get(), scratch[worker].bytes.get(), side_by_side ? alone : together);
+    });
 }
 
 }  // namespace

@@ -512,7 +512,7 @@ private:
     const Metric& metric_;
     size_t stride_;
     float* field_;
-    const Team& team_;
+    Team& team_;
     std::vector<Worker> workers_;
 };
 
