@@ -45,8 +45,8 @@ typedef std::int32_t Ints __attribute__((vector_size(4 * lanes)));
 typedef std::uint8_t Bytes __attribute__((vector_size(lanes)));
 typedef std::int8_t Signs __attribute__((vector_size(lanes)));
 
-constexpr int coarse = 8;          // rows between those searched first
-constexpr int window_reach = 24;   // rows a window looks away before it gives up
+constexpr int coarse = 8;         // rows between those searched first
+constexpr int window_reach = 24;  // rows a window looks away before it gives up
 constexpr float unreached = 1e30f;
 
 using std::ptrdiff_t;
@@ -74,8 +74,10 @@ Bytes load_labels(const std::uint8_t* from, int count) {
 }
 
 void store(float* to, Floats value, int count) {
-    if (count == lanes) store(to, value);
-    else std::memcpy(to, &value, 4 * count);
+    if (count == lanes)
+        store(to, value);
+    else
+        std::memcpy(to, &value, 4 * count);
 }
 
 Floats load_floats(const float* from, int count) {
@@ -141,7 +143,8 @@ std::uint64_t eight(const std::uint8_t* from) {
 size_t find_equal(const std::uint8_t* row, size_t x, size_t end, std::uint8_t label) {
     for (; x + 8 <= end; x += 8) {
         const std::uint64_t word = eight(row + x) ^ (low_bits * label);
-        if (const std::uint64_t zeros = (word - low_bits) & ~word & high_bits) return x + std::countr_zero(zeros) / 8;
+        if (const std::uint64_t zeros = (word - low_bits) & ~word & high_bits)
+            return x + std::countr_zero(zeros) / 8;
     }
     while (x < end && row[x] != label) ++x;
     return x;
@@ -150,7 +153,8 @@ size_t find_equal(const std::uint8_t* row, size_t x, size_t end, std::uint8_t la
 // First x in [x, end) with row[x] != label, or end.
 size_t find_other(const std::uint8_t* row, size_t x, size_t end, std::uint8_t label) {
     for (; x + 8 <= end; x += 8)
-        if (const std::uint64_t word = eight(row + x) ^ (low_bits * label)) return x + std::countr_zero(word) / 8;
+        if (const std::uint64_t word = eight(row + x) ^ (low_bits * label))
+            return x + std::countr_zero(word) / 8;
     while (x < end && row[x] == label) ++x;
     return x;
 }
@@ -168,7 +172,8 @@ void zero_over(float* to, size_t count) {
 void fill_gap(float* row, size_t begin, size_t end, bool left, bool right, const Costs& costs) {
     const auto length = static_cast<ptrdiff_t>(end - begin);
     const ptrdiff_t half = !right ? length : left ? (length + 1) / 2 : 0;
-    if (!left && !right) std::fill(row + begin, row + end, unreached);
+    if (!left && !right)
+        std::fill(row + begin, row + end, unreached);
     else {
         copy_over(row + begin, costs.at(1), half);
         copy_over(row + begin + half, costs.at(half - length), length - half);
@@ -188,7 +193,8 @@ struct Sources {
 };
 
 // x pass: squared distance to the nearest source of the row. False, and nothing written, if it has none.
-bool row_distances(const std::uint8_t* labels, size_t width, Sources sources, const Costs& costs, float* row) {
+bool row_distances(const std::uint8_t* labels, size_t width, Sources sources, const Costs& costs,
+                   float* row) {
     size_t x = sources.next(labels, 0, width);
     if (x == width) return false;
     fill_gap(row, 0, x, false, true, costs);
@@ -238,7 +244,13 @@ class Search {
 public:
     Search(const float* field, ptrdiff_t stride, const SourceRows& sources, int rows, const Costs& costs,
            std::vector<Range>& ranges, Take take)
-        : field_(field), stride_(stride), sources_(sources), rows_(rows), costs_(costs), ranges_(ranges), take_(take) {}
+        : field_(field),
+          stride_(stride),
+          sources_(sources),
+          rows_(rows),
+          costs_(costs),
+          ranges_(ranges),
+          take_(take) {}
 
     void run() {
         const int last = (rows_ - 1 + coarse - 1) / coarse;
@@ -319,7 +331,11 @@ struct Box {
 class Map {
 public:
     Map(const Image& image, const Metric& metric, float* scratch, Team& team)
-        : image_(image), metric_(metric), stride_(row_stride(image.width)), field_(scratch), team_(team),
+        : image_(image),
+          metric_(metric),
+          stride_(row_stride(image.width)),
+          field_(scratch),
+          team_(team),
           workers_(team.size()) {
         if (image.depth > 1)
             for (auto& worker : workers_) worker.column.reset(new float[image.depth * stride_]);
@@ -332,15 +348,20 @@ public:
     template <class Take>
     bool distances(Sources sources, const Box& box, Take take) {
         std::vector<std::uint8_t> has_source(box.height());
-        team_.each(box.height(), [&](size_t y, int worker) { has_source[y] = source_rows(sources, box, y, workers_[worker]); });
+        team_.each(box.height(), [&](size_t y, int worker) {
+            has_source[y] = source_rows(sources, box, y, workers_[worker]);
+        });
         SourceRows rows(box.height());
         for (size_t y = 0; y < box.height(); ++y)
             if (has_source[y]) rows.position.push_back(static_cast<int>(y));
         if (rows.count() == 0) return false;
         rows.index(static_cast<int>(box.height()));
         each_block(box, [&](size_t z, size_t x, int count, int worker) {
-            auto taken = [=, y0 = box.y0, z_ = z + box.z0, x_ = x + box.x0](int t, Floats best) { take(z_, t + y0, x_, count, best); };
-            Search search(field(z, 0) + x, stride_, rows, static_cast<int>(box.height()), metric_.y, workers_[worker].ranges, taken);
+            auto taken = [=, y0 = box.y0, z_ = z + box.z0, x_ = x + box.x0](int t, Floats best) {
+                take(z_, t + y0, x_, count, best);
+            };
+            Search search(field(z, 0) + x, stride_, rows, static_cast<int>(box.height()), metric_.y,
+                          workers_[worker].ranges, taken);
             search.run();
         });
         return true;
@@ -350,7 +371,9 @@ public:
     // Returns the classes that are too deep for it, whose values are not to be used.
     std::vector<bool> inside(int first, int count, float* result) {
         std::vector<std::uint8_t> deep(256 * workers_.size());
-        const auto wanted = [=](Bytes labels) { return (labels - std::uint8_t(first)) < std::uint8_t(count); };
+        const auto wanted = [=](Bytes labels) {
+            return (labels - std::uint8_t(first)) < std::uint8_t(count);
+        };
         const Box box = everything();
         std::vector<std::uint8_t> holds(image_.depth * image_.height);
         team_.each(image_.height, [&](size_t y, int worker) {
@@ -365,9 +388,15 @@ public:
             }
             if (image_.depth == 1 || !found) return;
             for (size_t x = 0; x < image_.width; x += lanes) {
-                const Window window{image_.labels + y * image_.width + x, static_cast<ptrdiff_t>(image_.height * image_.width),
-                                    own.column.get() + x, static_cast<ptrdiff_t>(stride_), static_cast<int>(image_.depth),
-                                    lanes_at(box, x), metric_.z, &deep[256 * worker], &own.too_deep};
+                const Window window{image_.labels + y * image_.width + x,
+                                    static_cast<ptrdiff_t>(image_.height * image_.width),
+                                    own.column.get() + x,
+                                    static_cast<ptrdiff_t>(stride_),
+                                    static_cast<int>(image_.depth),
+                                    lanes_at(box, x),
+                                    metric_.z,
+                                    &deep[256 * worker],
+                                    &own.too_deep};
                 for (size_t z = 0; z < image_.depth; ++z)
                     if (holds[z * image_.height + y]) {
                         Ints inner;
@@ -377,14 +406,22 @@ public:
             }
         });
         each_block(box, [&](size_t z, size_t x, int count_here, int worker) {
-            const Window window{image_.row(z, 0) + x, static_cast<ptrdiff_t>(image_.width), field(z, 0) + x,
-                                static_cast<ptrdiff_t>(stride_), static_cast<int>(image_.height), count_here, metric_.y,
-                                &deep[256 * worker], &workers_[worker].too_deep};
+            const Window window{image_.row(z, 0) + x,
+                                static_cast<ptrdiff_t>(image_.width),
+                                field(z, 0) + x,
+                                static_cast<ptrdiff_t>(stride_),
+                                static_cast<int>(image_.height),
+                                count_here,
+                                metric_.y,
+                                &deep[256 * worker],
+                                &workers_[worker].too_deep};
             for (size_t y = 0; y < image_.height; ++y) {
                 if (!holds[z * image_.height + y]) continue;
                 Ints inner;
                 const Floats best = window.nearest(static_cast<int>(y), wanted, inner);
-                if (any(inner)) store(result + (z * image_.height + y) * image_.width + x, signed_inside(best), count_here);
+                if (any(inner))
+                    store(result + (z * image_.height + y) * image_.width + x, signed_inside(best),
+                          count_here);
             }
         });
         std::vector<bool> result_deep(256);
@@ -403,12 +440,13 @@ public:
                 if (first == image_.width) continue;
                 size_t end = image_.width;
                 while (row[end - 1] != label) --end;
-                box = {std::min(box.z0, z), std::max(box.z1, z + 1), std::min(box.y0, y),
+                box = {std::min(box.z0, z),     std::max(box.z1, z + 1), std::min(box.y0, y),
                        std::max(box.y1, y + 1), std::min(box.x0, first), std::max(box.x1, end)};
             }
         }
         auto before = [](size_t v) { return v == 0 ? 0 : v - 1; };
-        return {before(box.z0), std::min(box.z1 + 1, image_.depth), before(box.y0), std::min(box.y1 + 1, image_.height),
+        return {before(box.z0), std::min(box.z1 + 1, image_.depth),
+                before(box.y0), std::min(box.y1 + 1, image_.height),
                 before(box.x0), std::min(box.x1 + 1, image_.width)};
     }
 
@@ -418,7 +456,10 @@ public:
         // As the official code: the difference is rounded once, from double precision.
         Floats result;
         for (int i = 0; i < lanes; ++i)
-            result[i] = squared[i] < unreached ? static_cast<float>(metric_.inside_offset - std::sqrt(static_cast<double>(squared[i]))) : 0;
+            result[i] =
+                squared[i] < unreached
+                    ? static_cast<float>(metric_.inside_offset - std::sqrt(static_cast<double>(squared[i])))
+                    : 0;
         return result;
     }
 
@@ -471,7 +512,9 @@ private:
 
     float* field(size_t z, size_t y) { return field_ + (z * image_.height + y) * stride_; }
 
-    static int lanes_at(const Box& box, size_t x) { return static_cast<int>(std::min<size_t>(lanes, box.width() - x)); }
+    static int lanes_at(const Box& box, size_t x) {
+        return static_cast<int>(std::min<size_t>(lanes, box.width() - x));
+    }
 
     template <class Work>
     void each_block(const Box& box, Work work) {
@@ -485,7 +528,9 @@ private:
     template <class Wanted>
     bool holds_any(const std::uint8_t* row, Wanted wanted) const {
         for (size_t x = 0; x < image_.width; x += lanes)
-            if (any(widen(wanted(load_labels(row + x, static_cast<int>(std::min<size_t>(lanes, image_.width - x))))))) return true;
+            if (any(widen(wanted(
+                    load_labels(row + x, static_cast<int>(std::min<size_t>(lanes, image_.width - x)))))))
+                return true;
         return false;
     }
 
@@ -496,13 +541,17 @@ private:
         if (image_.depth == 1) return row_distances(labels, box.width(), sources, metric_.x, field(0, y));
         SourceRows slices(box.depth());
         for (size_t z = 0; z < box.depth(); ++z)
-            if (row_distances(labels + z * slice, box.width(), sources, metric_.x, worker.column.get() + z * stride_))
+            if (row_distances(labels + z * slice, box.width(), sources, metric_.x,
+                              worker.column.get() + z * stride_))
                 slices.position.push_back(static_cast<int>(z));
         if (slices.count() == 0) return false;
         slices.index(static_cast<int>(box.depth()));
         for (size_t x = 0; x < box.width(); x += lanes) {
-            auto taken = [to = field(0, y) + x, slice = image_.height * stride_](int z, Floats best) { store(to + z * slice, best); };
-            Search search(worker.column.get() + x, stride_, slices, static_cast<int>(box.depth()), metric_.z, worker.ranges, taken);
+            auto taken = [to = field(0, y) + x, slice = image_.height * stride_](int z, Floats best) {
+                store(to + z * slice, best);
+            };
+            Search search(worker.column.get() + x, stride_, slices, static_cast<int>(box.depth()), metric_.z,
+                          worker.ranges, taken);
             search.run();
         }
         return true;
@@ -516,42 +565,50 @@ private:
     std::vector<Worker> workers_;
 };
 
-void signed_distance(const Image& image, int first, int count, const Metric& metric, float* scratch, Team& team, float* out) {
+void signed_distance(const Image& image, int first, int count, const Metric& metric, float* scratch,
+                     Team& team, float* out) {
     Map map(image, metric, scratch, team);
     const size_t plane = image.size();
     float* const inside = out + (count - 1) * plane;
-    auto at = [height = image.height, width = image.width](size_t z, size_t y, size_t x) { return (z * height + y) * width + x; };
+    auto at = [height = image.height, width = image.width](size_t z, size_t y, size_t x) {
+        return (z * height + y) * width + x;
+    };
 
     const std::vector<bool> deep = map.inside(first, count, inside);
     for (int label = first; label < first + count; ++label) {
         if (!deep[label]) continue;
-        const bool bounded = map.distances({static_cast<std::uint8_t>(label), true}, map.around(label),
-                                           [=, &map](size_t z, size_t y, size_t x, int n, Floats squared) {
-            const Ints within = squared > Floats{};
-            if (!any(within)) return;
-            float* const to = inside + at(z, y, x);
-            store(to, within ? map.signed_inside(squared) : load_floats(to, n), n);
-        });
+        const bool bounded =
+            map.distances({static_cast<std::uint8_t>(label), true}, map.around(label),
+                          [=, &map](size_t z, size_t y, size_t x, int n, Floats squared) {
+                              const Ints within = squared > Floats{};
+                              if (!any(within)) return;
+                              float* const to = inside + at(z, y, x);
+                              store(to, within ? map.signed_inside(squared) : load_floats(to, n), n);
+                          });
         if (!bounded) std::fill(inside, inside + plane, 0.0f);  // the class fills the image
     }
     for (int label = first; label < first + count; ++label) {
         float* const result = out + (label - first) * plane;
-        const bool present = map.distances({static_cast<std::uint8_t>(label), false}, map.everything(),
-                                           [=](size_t z, size_t y, size_t x, int n, Floats squared) {
-            const size_t position = at(z, y, x);
-            const Floats outside = sqrt(squared);
-            const Ints within = squared == Floats{};  // only a source is at no distance
-            store(result + position, any(within) ? (within ? load_floats(inside + position, n) : outside) : outside, n);
-        });
+        const bool present = map.distances(
+            {static_cast<std::uint8_t>(label), false}, map.everything(),
+            [=](size_t z, size_t y, size_t x, int n, Floats squared) {
+                const size_t position = at(z, y, x);
+                const Floats outside = sqrt(squared);
+                const Ints within = squared == Floats{};  // only a source is at no distance
+                store(result + position,
+                      any(within) ? (within ? load_floats(inside + position, n) : outside) : outside, n);
+            });
         if (!present) std::fill(result, result + plane, 0.0f);
     }
 }
 
 void distance_transform(const Image& image, const Metric& metric, float* scratch, Team& team, float* out) {
     Map map(image, metric, scratch, team);
-    const bool bounded = map.distances({0, false}, map.everything(), [=, height = image.height, width = image.width](size_t z, size_t y, size_t x, int n, Floats squared) {
-        store(out + (z * height + y) * width + x, sqrt(squared), n);
-    });
+    const bool bounded = map.distances(
+        {0, false}, map.everything(),
+        [=, height = image.height, width = image.width](size_t z, size_t y, size_t x, int n, Floats squared) {
+            store(out + (z * height + y) * width + x, sqrt(squared), n);
+        });
     if (!bounded) std::fill(out, out + image.size(), std::numeric_limits<float>::infinity());
 }
 

@@ -40,7 +40,8 @@ std::size_t row_stride(std::size_t width);
 
 struct Kernels {
     // Signed maps of classes [first, first + count), one plane each.
-    void (*signed_distance)(const Image&, int first, int count, const Metric&, float* scratch, Team&, float* out);
+    void (*signed_distance)(const Image&, int first, int count, const Metric&, float* scratch, Team&,
+                            float* out);
     // Distance to the nearest voxel of class 0.
     void (*distance_transform)(const Image&, const Metric&, float* scratch, Team&, float* out);
 };

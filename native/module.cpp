@@ -40,14 +40,15 @@ NB_MODULE(_native, m) {
     m.def(
         "signed_distance",
         [](const Maps& maps, Result out, std::int64_t num_classes, std::int64_t first_class,
-           std::optional<std::int64_t> ignored, std::array<double, 3> spacing, double face_offset, int threads) {
+           std::optional<std::int64_t> ignored, std::array<double, 3> spacing, double face_offset,
+           int threads) {
             const LabelMaps labels = as_label_maps(maps);
             const Settings settings{num_classes, first_class, ignored, spacing, face_offset, threads};
             nb::gil_scoped_release release;
             return signed_distance(labels, settings, out.data());
         },
-        nb::arg("maps"), nb::arg("out"), nb::arg("num_classes"), nb::arg("first_class"), nb::arg("ignored").none(),
-        nb::arg("spacing"), nb::arg("face_offset"), nb::arg("threads"));
+        nb::arg("maps"), nb::arg("out"), nb::arg("num_classes"), nb::arg("first_class"),
+        nb::arg("ignored").none(), nb::arg("spacing"), nb::arg("face_offset"), nb::arg("threads"));
     m.def(
         "distance_transform",
         [](const Maps& maps, Result out, std::array<double, 3> spacing, int threads) {

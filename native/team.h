@@ -15,7 +15,8 @@ class Team {
 public:
     explicit Team(int size) {
         try {
-            for (int worker = 1; worker < size; ++worker) threads_.emplace_back([this, worker] { serve(worker); });
+            for (int worker = 1; worker < size; ++worker)
+                threads_.emplace_back([this, worker] { serve(worker); });
         } catch (const std::system_error&) {
             // The system gives no more threads: those that run share the items.
         }
@@ -34,7 +35,8 @@ public:
     void each(std::size_t count, Work work) {
         std::atomic<std::size_t> next{0};
         const std::function<void(int)> share = [&](int worker) {
-            for (std::size_t item; (item = next.fetch_add(1, std::memory_order_relaxed)) < count;) work(item, worker);
+            for (std::size_t item; (item = next.fetch_add(1, std::memory_order_relaxed)) < count;)
+                work(item, worker);
         };
         if (threads_.empty() || count < 2) return share(0);
         busy_ = static_cast<int>(threads_.size());
