@@ -1,6 +1,7 @@
 # make demo   trains on a phantom with and without the boundary loss, and shows what came of it
 # make test   runs the quick tests
 # make check  linters, types and tests
+# make bench  times the distance maps beside those of other packages
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow check lint clean
+.PHONY: demo test test-slow check lint bench clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -22,6 +23,10 @@ test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -q -m "slow and not gpu"
 
 check: lint test
+
+bench: $(INSTALLED)
+	$(PIP_INSTALL) edt opencv-python-headless SimpleITK
+	$(BIN)/python benchmarks/bench_cpu.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

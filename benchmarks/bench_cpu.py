@@ -86,7 +86,9 @@ def real_cases():
 
 def each_mask(labels, classes, transform):
     """Stacks transform(mask) over images and foreground classes, as every peer has to be used."""
-    return np.stack([[transform(image == c) for c in range(1, classes)] for image in labels])
+    nothing = np.zeros(labels.shape[1:])
+    masks = [[image == c for c in range(1, classes)] for image in labels]
+    return np.stack([[transform(m) if m.any() else nothing for m in image] for image in masks])
 
 
 def by_scipy(mask):
@@ -156,9 +158,11 @@ def measure(labels, classes, threads):
         {
             "interface": lambda: signed_distance_map(tensor, classes),
             "pixel": lambda: signed_distance_map(tensor, classes, boundary="pixel"),
-            "floor": lambda: floor.fill_(1.0),
         }
     )
+    # Apart, since torch's own threads spin for a while after it, on the cores that the others need.
+    ours |= in_turn({"floor": lambda: floor.fill_(1.0)}, seconds=0.1)
+    time.sleep(0.3)
     peers = {n: p for n, p in PEERS.items() if n != "OpenCV" or labels.ndim == 3}
     return ours | in_turn(
         {n: lambda p=p: each_mask(labels, classes, p) for n, p in peers.items()}, seconds=0.5
