@@ -116,7 +116,7 @@ def test_signed_distance_map_treats_ignored_voxels_as_no_object():
     )
 
 
-def test_signed_distance_map_of_strided_and_expanded_masks_needs_no_copy():
+def test_signed_distance_map_takes_strided_and_expanded_masks():
     masks = torch.rand(2, 6, 21, 17, generator=torch.Generator().manual_seed(5)) < 0.2
     views = [masks[:, ::2, ::3, 1:], masks.transpose(2, 3), masks[:, :1].expand(-1, 4, -1, -1), masks.flip(3)]
     for view in views:

@@ -111,8 +111,8 @@ class BoundaryLoss(nn.Module):
         ValueError: shapes that do not match, softmax over a single channel (use `"sigmoid"`), or what
             `signed_distance_map` refuses.
 
-    The official code wants one-hot targets, precomputed maps and a list of classes, and in this form
-    averages over the chosen classes too. Where a class is absent its map, and so its loss, is zero there too.
+    The official code wants one-hot targets, precomputed maps and a list of classes; here the maps come from
+    the target. In both, a class that is absent from an image adds nothing for that image.
 
     Example:
         >>> import torch
@@ -224,7 +224,7 @@ class BoundaryLoss(nn.Module):
         return phi, valid
 
     def extra_repr(self) -> str:
-        """The settings that differ from nothing at all, as `print` shows them."""
+        """The settings, for `print`."""
         names = ("activation", "include_background", "spacing", "boundary", "normalize", "as_distance")
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in (*names, "ignore_index", "reduction"))
 

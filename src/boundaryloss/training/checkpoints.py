@@ -1,8 +1,6 @@
 """Checkpoints that are whole or not there: a full disc never costs the last good one."""
 
 import io
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from boundaryloss.training.errors import UserError
+from boundaryloss.training.files import atomic_write
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -21,24 +20,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         path = Path(path)
         buffer = io.BytesIO()
         torch.save(dict(checkpoint), buffer)
-        temporary = None
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-            with os.fdopen(handle, "wb") as file:
-                file.write(buffer.getbuffer())
-                file.flush()
-                os.fsync(file.fileno())  # some file systems tell only now that they are full
-            Path(temporary).chmod(0o644)  # mkstemp's own mode shuts out everybody else
-            Path(temporary).replace(path)
-        except OSError as error:
-            raise UserError(
-                f"cannot write the checkpoint {path}: {error.strerror}; "
-                "free some space (the previous one is whole)"
-            ) from None
-        finally:
-            if temporary is not None:
-                Path(temporary).unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path, "checkpoint") as file:
+            file.write(buffer.getbuffer())
 
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = True

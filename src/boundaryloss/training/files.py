@@ -1,14 +1,44 @@
 """Reading and writing single PNG, TIFF and NIfTI files."""
 
-from collections.abc import Sequence
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from boundaryloss.training.errors import UserError
 
 SUFFIXES = (".png", ".tif", ".tiff", ".nii", ".nii.gz")
+
+
+@contextmanager
+def atomic_write(path: Path, what: str) -> Iterator[BinaryIO]:
+    """A file to write to that takes the place of `path` when it is whole; until then `path` stays as it is.
+
+    Raises:
+        UserError: the disc is full, or the folder cannot be written to.
+    """
+    temporary = None
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        temporary = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())  # some file systems tell only now that they are full
+        temporary.chmod(0o644)  # mkstemp's own mode shuts out everybody else
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(
+            f"cannot write the {what} {path}: {error.strerror}; free some space or choose another folder "
+            "(the previous one is whole)"
+        ) from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def stem(path: Path) -> str:

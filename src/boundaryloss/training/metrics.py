@@ -6,8 +6,7 @@ the number of cases it is over, misses are counted, and ``hd95_penalised_mm`` ha
 """
 
 import csv
-import os
-import tempfile
+import io
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,8 @@ import numpy as np
 import torch
 from monai.metrics.hausdorff_distance import compute_hausdorff_distance
 from scipy import ndimage
+
+from boundaryloss.training.files import atomic_write
 
 Row = dict[str, Any]
 
@@ -99,18 +100,12 @@ def hd95(prediction: np.ndarray, truth: np.ndarray, spacing: Sequence[float]) ->
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows as CSV; the file is either the old one or the whole new one."""
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]) if rows else [], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        Path(temporary).chmod(0o644)  # mkstemp's own mode shuts out everybody else
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    with atomic_write(Path(path), "table") as file:
+        file.write(text.getvalue().encode())
 
 
 def _compare(prediction: np.ndarray, truth: np.ndarray, spacing: Sequence[float]) -> Row:
