@@ -9,6 +9,10 @@
 
 #include "kernels.h"
 
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
 namespace boundaryloss {
 
 namespace {
@@ -121,7 +125,17 @@ bool readable_in_place(const LabelMaps& maps, const Settings& settings) {
 Metric make_metric(const LabelMaps& maps, const Settings& s) {
     return {Costs(maps.shape[2], s.spacing[0], s.face_offset),
             Costs(maps.shape[3], s.spacing[1], s.face_offset),
-            Costs(maps.shape[4], s.spacing[2], s.face_offset), s.face_offset == 0 ? 1.0 : 0.0};
+            Costs(maps.shape[4], s.spacing[2], s.face_offset), s.face_offset == 0};
+}
+
+// Fresh memory comes a page at a time, which costs more than the distances: ask for large pages.
+void expect_writes([[maybe_unused]] float* out, [[maybe_unused]] std::size_t size) {
+#ifdef __linux__
+    constexpr std::uintptr_t page = 1 << 21;
+    const auto begin = (reinterpret_cast<std::uintptr_t>(out) + page - 1) / page * page;
+    const auto end = reinterpret_cast<std::uintptr_t>(out + size) / page * page;
+    if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#endif
 }
 
 // Calls work(map index, scratch, bytes, team) for every map: maps side by side where there are enough of
@@ -135,19 +149,12 @@ void each_map(const LabelMaps& maps, const Settings& settings, std::size_t plane
     const int threads = static_cast<int>(std::min<std::size_t>(std::max(settings.threads, 1), worth));
     const bool side_by_side = count >= static_cast<std::size_t>(threads);
     Team outer(side_by_side ? threads : 1);
-    struct Scratch {
-        std::unique_ptr<float[]> floats;
-        std::unique_ptr<std::uint8_t[]> bytes;
-    };
-    std::vector<Scratch> scratch(outer.size());
-    for (auto& own : scratch) {
-        own.floats.reset(new float[maps.shape[2] * maps.shape[3] * row_stride(maps.shape[4])]);
-        if (need_bytes) own.bytes.reset(new std::uint8_t[voxels]);
-    }
+    std::vector<std::unique_ptr<std::uint8_t[]>> bytes(outer.size());
+    if (need_bytes)
+        for (auto& own : bytes) own.reset(new std::uint8_t[voxels]);
     Team alone(1), together(side_by_side ? 1 : threads);
     outer.each(count, [&](std::size_t item, int worker) {
-        work(item, scratch[worker].floats.get(), scratch[worker].bytes.get(),
-             side_by_side ? alone : together);
+        work(item, bytes[worker].get(), side_by_side ? alone : together);
     });
 }
 
@@ -155,17 +162,13 @@ void each_map(const LabelMaps& maps, const Settings& settings, std::size_t plane
 
 Costs::Costs(std::size_t length, double spacing, double face_offset)
     : reach_(static_cast<std::ptrdiff_t>(length) + 16),
-      per_unit_(static_cast<float>(1 / spacing)),
+      face_offset_(static_cast<float>(face_offset)),
+      squared_spacing_(static_cast<float>(spacing * spacing)),
       table_(2 * reach_ + 33) {
     for (std::ptrdiff_t k = -reach_; k <= reach_ + 32; ++k) {
-        const double distance = std::max(std::abs(static_cast<double>(k)) - face_offset, 0.0) * spacing;
-        table_[k + reach_] = static_cast<float>(distance * distance);
+        const float steps = std::max(std::abs(static_cast<float>(k)) - face_offset_, 0.0f);
+        table_[k + reach_] = steps * steps * squared_spacing_;
     }
-}
-
-std::size_t row_stride(std::size_t width) {
-    // At least a vector of padding, and an odd number of cache lines, so that columns spread over the cache.
-    return 16 * (((width + 15) / 16 + 1) | 1);
 }
 
 std::optional<std::size_t> signed_distance(const LabelMaps& maps, const Settings& settings, float* out) {
@@ -173,37 +176,36 @@ std::optional<std::size_t> signed_distance(const LabelMaps& maps, const Settings
     const auto planes = static_cast<std::size_t>(settings.num_classes - settings.first_class);
     const bool in_place = readable_in_place(maps, settings);
     const Metric metric = make_metric(maps, settings);
+    expect_writes(out, maps.shape[0] * maps.shape[1] * planes * voxels);
     std::atomic<std::size_t> bad{none};
 
-    each_map(maps, settings, planes, !in_place,
-             [&](std::size_t item, float* scratch, std::uint8_t* bytes, Team& team) {
-                 const std::size_t batch = item / maps.shape[1], map = item % maps.shape[1];
-                 float* own = out + item * planes * voxels;
-                 Image image{bytes, maps.shape[2], maps.shape[3], maps.shape[4]};
-                 if (in_place) image.labels = static_cast<const std::uint8_t*>(map_data(maps, batch, map, 1));
-                 for (std::int64_t base = 0; base < settings.num_classes; base += classes_at_once) {
-                     const Narrowed seen = in_place ? inspect(image.labels, voxels, settings)
-                                                    : narrow_map(maps, batch, map, settings, base, bytes);
-                     if (seen.bad != none) {
-                         std::size_t position = item * voxels + seen.bad, earliest = bad;
-                         while (position < earliest && !bad.compare_exchange_weak(earliest, position)) {
-                         }
-                         return;
-                     }
-                     int first = static_cast<int>(std::max<std::int64_t>(settings.first_class - base, 0));
-                     const int end = static_cast<int>(
-                         std::min<std::int64_t>(settings.num_classes - base, classes_at_once));
-                     float* target = own + (base + first - settings.first_class) * voxels;
-                     // Of two classes that share their interface, one is minus the other.
-                     const bool mirror = settings.num_classes == 2 && first == 0 &&
-                                         settings.face_offset != 0 && !seen.ignored;
-                     if (mirror) first = 1;
-                     float* computed = mirror ? target + voxels : target;
-                     kernels().signed_distance(image, first, end - first, metric, scratch, team, computed);
-                     if (mirror)
-                         std::transform(computed, computed + voxels, target, [](float d) { return -d; });
-                 }
-             });
+    each_map(maps, settings, planes, !in_place, [&](std::size_t item, std::uint8_t* bytes, Team& team) {
+        const std::size_t batch = item / maps.shape[1], map = item % maps.shape[1];
+        float* own = out + item * planes * voxels;
+        Image image{bytes, maps.shape[2], maps.shape[3], maps.shape[4]};
+        if (in_place) image.labels = static_cast<const std::uint8_t*>(map_data(maps, batch, map, 1));
+        for (std::int64_t base = 0; base < settings.num_classes; base += classes_at_once) {
+            const Narrowed seen = in_place ? inspect(image.labels, voxels, settings)
+                                           : narrow_map(maps, batch, map, settings, base, bytes);
+            if (seen.bad != none) {
+                std::size_t position = item * voxels + seen.bad, earliest = bad;
+                while (position < earliest && !bad.compare_exchange_weak(earliest, position)) {
+                }
+                return;
+            }
+            int first = static_cast<int>(std::max<std::int64_t>(settings.first_class - base, 0));
+            const int end =
+                static_cast<int>(std::min<std::int64_t>(settings.num_classes - base, classes_at_once));
+            float* target = own + (base + first - settings.first_class) * voxels;
+            // Of two classes that share their interface, one is minus the other.
+            const bool mirror =
+                settings.num_classes == 2 && first == 0 && settings.face_offset != 0 && !seen.ignored;
+            if (mirror) first = 1;
+            float* computed = mirror ? target + voxels : target;
+            kernels().signed_distance(image, first, end - first, metric, team, computed);
+            if (mirror) std::transform(computed, computed + voxels, target, [](float d) { return -d; });
+        }
+    });
     const std::size_t position = bad;
     return position == none ? std::nullopt : std::optional(position);
 }
@@ -212,16 +214,15 @@ void distance_transform(const LabelMaps& maps, const Settings& settings, float* 
     const std::size_t voxels = maps.shape[2] * maps.shape[3] * maps.shape[4];
     const bool in_place = readable_in_place(maps, settings);
     const Metric metric = make_metric(maps, settings);
-    each_map(maps, settings, 1, !in_place,
-             [&](std::size_t item, float* scratch, std::uint8_t* bytes, Team& team) {
-                 Image image{bytes, maps.shape[2], maps.shape[3], maps.shape[4]};
-                 const std::size_t batch = item / maps.shape[1], map = item % maps.shape[1];
-                 if (in_place)
-                     image.labels = static_cast<const std::uint8_t*>(map_data(maps, batch, map, 1));
-                 else
-                     narrow_map(maps, batch, map, settings, 0, bytes);
-                 kernels().distance_transform(image, metric, scratch, team, out + item * voxels);
-             });
+    each_map(maps, settings, 1, !in_place, [&](std::size_t item, std::uint8_t* bytes, Team& team) {
+        Image image{bytes, maps.shape[2], maps.shape[3], maps.shape[4]};
+        const std::size_t batch = item / maps.shape[1], map = item % maps.shape[1];
+        if (in_place)
+            image.labels = static_cast<const std::uint8_t*>(map_data(maps, batch, map, 1));
+        else
+            narrow_map(maps, batch, map, settings, 0, bytes);
+        kernels().distance_transform(image, metric, team, out + item * voxels);
+    });
 }
 
 }  // namespace boundaryloss

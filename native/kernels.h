@@ -22,28 +22,25 @@ class Costs {
 public:
     Costs(std::size_t length, double spacing, double face_offset);
     const float* at(std::ptrdiff_t offset) const { return table_.data() + reach_ + offset; }
-    float per_unit() const { return per_unit_; }  // voxels
+    float face_offset() const { return face_offset_; }
+    float squared_spacing() const { return squared_spacing_; }
 
 private:
     std::ptrdiff_t reach_;
-    float per_unit_;
+    float face_offset_, squared_spacing_;
     std::vector<float> table_;
 };
 
 struct Metric {
     Costs z, y, x;
-    double inside_offset;  // what a distance inside an object is reduced by: "pixel" takes one voxel
+    bool to_voxels;  // between voxels' centres: inside an object, what the official code takes off
 };
-
-// Floats of scratch for an image: one per voxel and a little for the rows' padding.
-std::size_t row_stride(std::size_t width);
 
 struct Kernels {
     // Signed maps of classes [first, first + count), one plane each.
-    void (*signed_distance)(const Image&, int first, int count, const Metric&, float* scratch, Team&,
-                            float* out);
+    void (*signed_distance)(const Image&, int first, int count, const Metric&, Team&, float* out);
     // Distance to the nearest voxel of class 0.
-    void (*distance_transform)(const Image&, const Metric&, float* scratch, Team&, float* out);
+    void (*distance_transform)(const Image&, const Metric&, Team&, float* out);
 };
 
 const Kernels& kernels();  // the best level that this processor has
