@@ -1,15 +1,17 @@
 # make demo   trains on a phantom with and without the boundary loss, and shows what came of it
 # make test   runs the quick tests
 # make check  linters, types and tests
+# make test-sanitized  the distance maps under the address and undefined-behaviour sanitizers
 # make bench  times the distance maps beside those of other packages
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SANITIZED := build/sanitized
 INSTALLED := $(VENV)/.installed
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow check lint bench clean
+.PHONY: demo test test-slow test-sanitized check lint bench clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -21,6 +23,17 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -q -m "slow and not gpu"
+
+# The native kernels rebuilt with the compiler's checks of memory and of undefined behaviour.
+test-sanitized: $(INSTALLED)
+	@rm -rf $(SANITIZED) && $(BIN)/python -m venv $(SANITIZED)
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	    > $$($(SANITIZED)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/others.pth
+	@$(SANITIZED)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps . \
+	    --config-settings=cmake.define.BOUNDARYLOSS_SANITIZE=ON --config-settings=build-dir=$(SANITIZED)/build
+	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	    $(SANITIZED)/bin/python -m pytest -q tests/distance -m "not slow and not gpu" -p no:cacheprovider
 
 check: lint test
 

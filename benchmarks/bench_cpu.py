@@ -2,13 +2,17 @@
 
     python benchmarks/bench_cpu.py [--case NAME] [--threads N ...]
 
-Every figure is nanoseconds per voxel and foreground class, the median of several calls in turn. `floor` is
-the time to fill an output of the same size. The ratio is the best peer's time over ours.
+Four tables: the maps (nanoseconds per voxel and foreground class, the median of several calls in turn;
+`floor` is the time to fill an output of the same size; the ratio is the best peer's time over ours), the
+losses beside MONAI's (milliseconds, forward and backward), the growth with the size, and the memory a call
+takes beyond its output.
 """
 
 import argparse
 import json
+import multiprocessing
 import platform
+import resource
 import statistics
 import time
 from importlib.metadata import PackageNotFoundError, version
@@ -19,11 +23,13 @@ import edt
 import numpy as np
 import SimpleITK
 import torch
+from monai.losses import BoundaryLoss as MonaiBoundaryLoss
+from monai.losses import DiceCELoss, HausdorffDTLoss
 from rich.console import Console
 from rich.table import Table
 from scipy.ndimage import distance_transform_edt
 
-from boundaryloss import signed_distance_map
+from boundaryloss import BoundaryLoss, signed_distance_map
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("boundaryloss", "torch", "scipy", "edt", "opencv-python-headless", "SimpleITK", "monai")
@@ -185,6 +191,75 @@ def run(only, thread_counts):
     return rows
 
 
+def balls(batch, size):
+    """Labels (batch, 1, *space): one ball an image, and logits of two classes."""
+    labels = np.stack(
+        [blobs((size,) * 3, 2, seed=seed, count=1, radius=(0.08, 0.16)) for seed in range(batch)]
+    )
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(batch, 2, size, size, size, generator=generator).requires_grad_()
+    return logits, torch.from_numpy(labels).long()[:, None]
+
+
+def losses(threads):
+    """Milliseconds of forward and backward on 2 x 2 x 96^3, foreground only; ours agrees with MONAI's."""
+    torch.set_num_threads(threads)
+    logits, labels = balls(2, 96)
+    monai = {"to_onehot_y": True, "softmax": True, "include_background": False}
+    works = {
+        "BoundaryLoss": BoundaryLoss(),
+        "MONAI BoundaryLoss": MonaiBoundaryLoss(**monai),
+        "MONAI HausdorffDTLoss": HausdorffDTLoss(**monai),
+        "MONAI DiceCELoss": DiceCELoss(to_onehot_y=True, softmax=True),
+    }
+    ours, theirs = BoundaryLoss(boundary="pixel")(logits, labels), works["MONAI BoundaryLoss"](logits, labels)
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+    def step(loss):
+        logits.grad = None
+        loss(logits, labels).backward()
+
+    times = in_turn({name: lambda loss=loss: step(loss) for name, loss in works.items()}, seconds=3)
+    return {"case": "2 x 2 x 96^3", "threads": threads, **{n: 1e3 * s for n, s in times.items()}}
+
+
+def growth():
+    """Nanoseconds per voxel, one thread, as the size doubles; a diagonal has no row without its object."""
+    torch.set_num_threads(1)
+    cases = {f"{n}^2 thin diagonal": np.eye(n, dtype=np.uint8) for n in (256, 512, 1024, 2048)}
+    for n in (64, 128, 256, 512):
+        cases[f"{n}^3 blobs"] = blobs((n, n, n), 2, seed=7)
+    rows = []
+    for name, labels in cases.items():
+        tensor = torch.from_numpy(labels[None])
+        seconds = in_turn({"ours": lambda tensor=tensor: signed_distance_map(tensor, 2)}, seconds=0.5)
+        rows.append({"case": name, "ns": 1e9 * seconds["ours"] / labels.size})
+        print(rows[-1], flush=True)
+    return rows
+
+
+def beyond_output(shape):
+    """Bytes a voxel that a call takes at its peak beyond the output, in this (new) process."""
+    torch.set_num_threads(1)
+    labels = torch.zeros(1, *shape, dtype=torch.uint8)
+    labels[(0, *(slice(n // 3, n // 2) for n in shape))] = 1
+    signed_distance_map(labels[(slice(None), *[slice(8)] * len(shape))], 2)
+    out = torch.zeros(1, 1, *shape)  # as large as the output: what follows comes on top
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    del out
+    signed_distance_map(labels, 2)
+    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / labels.numel()
+
+
+def memory():
+    """Peak memory of one class beyond its output."""
+    rows = []
+    for shape in ((2048, 2048), (128, 128, 128), (512, 512, 512)):
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            rows.append({"case": " x ".join(map(str, shape)), "bytes": pool.apply(beyond_output, (shape,))})
+    return rows
+
+
 def installed():
     """Version of every package that takes part."""
     versions = {}
@@ -196,33 +271,41 @@ def installed():
     return versions
 
 
-def show(rows):
-    """The table, as the README has it."""
-    columns = ["interface", "pixel", "floor", *PEERS]
-    table = Table("case", "threads", *columns, "ratio", title="ns per voxel and foreground class")
+def show(title, rows, columns, ratio=None):
+    """One table, as the README has it."""
+    names = [name for name in ("case", "threads") if name in rows[0]]
+    table = Table(*names, *columns, *([ratio] if ratio else []), title=title)
     for row in rows:
-        cells = [f"{row[c]:.2f}" if c in row else "-" for c in columns]
-        table.add_row(row["case"], str(row["threads"]), *cells, f"{row['ratio']:.0f} x")
+        cells = [str(row[name]) for name in names]
+        cells += [f"{row[c]:.2f}" if c in row else "-" for c in columns]
+        table.add_row(*cells, *([f"{row['ratio']:.0f} x"] if ratio else []))
     Console(width=150).print(table)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--case", help="only cases whose name contains this")
+    parser.add_argument("--case", help="only the maps of cases whose name contains this")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, torch.get_num_threads()])
     options = parser.parse_args()
-    rows = run(options.case, sorted(set(options.threads)))
-    show(rows)
-    if not options.case:
-        RESULTS.mkdir(exist_ok=True)
-        record = {
-            "machine": cpu_name(),
-            "python": platform.python_version(),
-            "versions": installed(),
-            "rows": rows,
-        }
-        path = RESULTS / f"{cpu_name().lower().replace(' ', '-')}-{torch.get_num_threads()}-threads.json"
-        path.write_text(json.dumps(record, indent=1) + "\n")
+    threads = sorted(set(options.threads))
+    rows = run(options.case, threads)
+    show("maps, ns per voxel and foreground class", rows, ["interface", "pixel", "floor", *PEERS], "ratio")
+    if options.case:
+        return
+    record = {
+        "machine": cpu_name(),
+        "python": platform.python_version(),
+        "versions": installed(),
+        "rows": rows,
+    }
+    record |= {"losses": [losses(n) for n in threads], "growth": growth(), "memory": memory()}
+    names = [name for name in record["losses"][0] if name not in ("case", "threads")]
+    show("losses, ms forward and backward", record["losses"], names)
+    show("growth, ns per voxel", record["growth"], ["ns"])
+    show("peak memory beyond the output, bytes per voxel", record["memory"], ["bytes"])
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{cpu_name().lower().replace(' ', '-')}-{max(threads)}-threads.json"
+    path.write_text(json.dumps(record, indent=1) + "\n")
 
 
 def cpu_name():

@@ -31,6 +31,46 @@ bool ignores_a_class(const Settings& settings) {
     return settings.ignored && *settings.ignored >= 0 && *settings.ignored < settings.num_classes;
 }
 
+// The verdict on labels that are bytes already.
+Narrowed inspect(const std::uint8_t* bytes, std::size_t size, const Settings& settings) {
+    Narrowed result;
+    std::uint8_t largest = 0;
+    for (std::size_t i = 0; i < size; ++i) largest = std::max(largest, bytes[i]);
+    if (largest < settings.num_classes) return result;
+    for (std::size_t i = 0; i < size; ++i) {
+        if (bytes[i] < settings.num_classes) continue;
+        if (!settings.ignored || bytes[i] != *settings.ignored) {
+            result.bad = i;
+            return result;
+        }
+        result.ignored = true;
+    }
+    return result;
+}
+
+// Copies one map to bytes as it is. False if some label is none.
+template <class T>
+bool copy_bytes(const T* map, const LabelMaps& maps, std::uint8_t* bytes) {
+    const std::size_t depth = maps.shape[2], height = maps.shape[3], width = maps.shape[4];
+    T others = 0;
+    for (std::size_t z = 0; z < depth; ++z) {
+        for (std::size_t y = 0; y < height; ++y, bytes += width) {
+            const T* row = map + static_cast<std::ptrdiff_t>(z) * maps.strides[2] +
+                           static_cast<std::ptrdiff_t>(y) * maps.strides[3];
+            const std::ptrdiff_t step = maps.strides[4];
+            auto copy = [&](std::ptrdiff_t stride) {
+                for (std::size_t x = 0; x < width; ++x) {
+                    const T label = row[static_cast<std::ptrdiff_t>(x) * stride];
+                    bytes[x] = static_cast<std::uint8_t>(label);
+                    others |= label;
+                }
+            };
+            step == 1 ? copy(1) : copy(step);
+        }
+    }
+    return (others & ~T(255)) == 0 && others >= 0;
+}
+
 // Copies one map to bytes: classes [first, first + classes_at_once) as 0.., all other labels as no_class.
 template <class T>
 Narrowed narrow(const T* map, const LabelMaps& maps, const Settings& settings, std::int64_t base,
@@ -39,6 +79,8 @@ Narrowed narrow(const T* map, const LabelMaps& maps, const Settings& settings, s
     const std::int64_t classes = settings.num_classes;
     const std::int64_t shown = std::min<std::int64_t>(classes - base, classes_at_once);
     const std::int64_t ignored = settings.ignored.value_or(classes);
+    if (shown == classes && !ignores_a_class(settings) && copy_bytes(map, maps, bytes))
+        return inspect(bytes, depth * height * width, settings);
     Narrowed result{none, ignores_a_class(settings)};
     for (std::size_t z = 0; z < depth; ++z) {
         for (std::size_t y = 0; y < height; ++y, bytes += width) {
@@ -69,23 +111,6 @@ Narrowed narrow(const T* map, const LabelMaps& maps, const Settings& settings, s
                 result.ignored = true;
             }
         }
-    }
-    return result;
-}
-
-// The same verdict for bytes that can be read in place.
-Narrowed inspect(const std::uint8_t* bytes, std::size_t size, const Settings& settings) {
-    Narrowed result;
-    std::uint8_t largest = 0;
-    for (std::size_t i = 0; i < size; ++i) largest = std::max(largest, bytes[i]);
-    if (largest < settings.num_classes) return result;
-    for (std::size_t i = 0; i < size; ++i) {
-        if (bytes[i] < settings.num_classes) continue;
-        if (!settings.ignored || bytes[i] != *settings.ignored) {
-            result.bad = i;
-            return result;
-        }
-        result.ignored = true;
     }
     return result;
 }

@@ -26,6 +26,11 @@ def gallery() -> dict[str, Tensor]:
         "single_pixel": torch.ones(1, 1, dtype=torch.bool),
         "salt": torch.rand(47, 53, generator=generator) < 0.02,
         "half": torch.rand(29, 31, generator=generator) < 0.5,
+        "stripes": (torch.arange(333) % 2 == 0).expand(9, 333),
+        "texture_and_nothing": _texture(generator, (21, 400), 70),
+        "texture_to_the_reach_of_bytes": _texture(generator, (5, 70 + 128), 70),
+        "texture_beyond_the_reach_of_bytes": _texture(generator, (5, 70 + 129), 70),
+        "near_then_far": _texture(generator, (50, 61), 20) | _box((50, 61), (40, 50), (0, 61)),
         "empty_3d": torch.zeros(3, 4, 5, dtype=torch.bool),
         "full_3d": torch.ones(3, 4, 5, dtype=torch.bool),
         "one_voxel_3d": _box((7, 5, 11), (2, 3), (1, 2), (6, 7)),
@@ -74,6 +79,14 @@ def _faces(mask: np.ndarray) -> np.ndarray:
                 if (point >= 0).all() and (point < fine.shape).all():
                     fine[tuple(point)] = True
     return fine
+
+
+def _texture(generator: torch.Generator, shape: tuple[int, int], width: int) -> Tensor:
+    """Random to the left, with an object voxel in its last column; nothing to the right."""
+    mask = torch.zeros(shape, dtype=torch.bool)
+    mask[:, :width] = torch.rand(shape[0], width, generator=generator) < 0.5
+    mask[:, width - 1] = True
+    return mask
 
 
 def _box(shape: tuple[int, ...], *ranges: tuple[int, int]) -> Tensor:

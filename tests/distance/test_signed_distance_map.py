@@ -1,4 +1,6 @@
+import math
 import multiprocessing
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -255,3 +257,32 @@ def test_signed_distance_map_names_a_negative_label():
     labels[0, 1, 2, 3] = -1
     with pytest.raises(ValueError, match=r"label -1 at batch 0, voxel \(1, 2, 3\)"):
         signed_distance_map(labels, 2)
+
+
+def needs_memory(gigabytes):
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    return pytest.mark.skipif(free < gigabytes, reason=f"needs {gigabytes} GiB of free memory")
+
+
+@pytest.mark.slow
+@needs_memory(14)
+def test_signed_distance_map_of_more_than_two_to_the_31_voxels():
+    labels = torch.zeros(1, 46400, 46400, dtype=torch.uint8)
+    labels[0, -9:-5, -30:-9] = 1
+    corner = (slice(None), slice(-300, None), slice(-200, None))
+    expected = signed_distance_map(labels[corner], 2)
+    ours = signed_distance_map(labels, 2)
+    assert ours.numel() > 2**31
+    assert torch.equal(ours[:, 0][corner], expected[:, 0])
+    assert float(ours[0, 0, 0, 0]) == pytest.approx(math.hypot(46391 - 0.5, 46370 - 0.5), rel=1e-6)
+
+
+@pytest.mark.slow
+@needs_memory(14)
+def test_signed_distance_map_of_more_than_two_to_the_31_outputs():
+    labels = torch.zeros(1, 2000, 2000, dtype=torch.int16)
+    labels[0, 100:900, 300:700] = 599
+    ours = signed_distance_map(labels, 600)
+    assert ours.numel() > 2**31
+    assert torch.equal(ours[:, -1], signed_distance_map((labels == 599).byte(), 2)[:, 0])
+    assert not ours[:, :-1].any()
