@@ -136,13 +136,17 @@ def _common_affine(case: Case) -> np.ndarray:
     affine = read_affine(case.image)
     for path in (*case.images[1:], case.labels):
         if is_nifti(path) and not np.allclose(read_affine(path), affine, atol=1e-2):
-            raise UserError(f"{path}: its affine is not that of {case.image.name}; resample it onto that image")
+            raise UserError(
+                f"{path}: its affine is not that of {case.image.name}; resample it onto that image"
+            )
     return affine
 
 
 def _compare(case: Case, found: Found, usual: dict[str, int], spacing: tuple[float, ...] | None) -> None:
     if len(found.shape) != usual["axes"]:
-        raise UserError(f"{case.image}: {len(found.shape)}-D, but the others are {usual['axes']}-D; keep one kind")
+        raise UserError(
+            f"{case.image}: {len(found.shape)}-D, but the others are {usual['axes']}-D; keep one kind"
+        )
     if found.channels != usual["channels"]:
         raise UserError(f"{case.image}: {found.channels} channels, but the others have {usual['channels']}")
     if spacing is not None and not np.allclose(found.spacing, spacing, rtol=1e-3):

@@ -10,6 +10,7 @@ from typing import Any
 
 from boundaryloss.schedules import Constant, Increase, Rebalance, Schedule
 from boundaryloss.training.errors import UserError
+from boundaryloss.training.files import atomic_write
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -130,7 +131,9 @@ class TrainConfig:
         basic = self.network == "basicunet"
         if (len(self.features) != 5 if basic else len(self.features) < 3) or min(self.features) < 1:
             number = "five" if basic else "at least three"
-            raise UserError(f"features must be {number} positive numbers of channels, got {list(self.features)}")
+            raise UserError(
+                f"features must be {number} positive numbers of channels, got {list(self.features)}"
+            )
         if basic and self.deep_supervision != "none":
             raise UserError('deep_supervision needs network = "dynunet"')
         if self.map_from == "volume" and "scale" in self.augment:
@@ -140,8 +143,7 @@ class TrainConfig:
             )
         if self.map_from == "volume" and self.deep_supervision == "all":
             raise UserError(
-                'deep_supervision = "all" needs the map of every level; '
-                'choose "full", or map_from = "patch"'
+                'deep_supervision = "all" needs the map of every level; choose "full", or map_from = "patch"'
             )
 
     def make_schedule(self) -> Schedule:
@@ -195,7 +197,8 @@ def write_config(path: Path, config: TrainConfig, data: Mapping[str, Any]) -> No
     lines = [f"{name} = {_toml(value)}" for name, value in settings.items()]
     for title, table in (("schedule_options", options), ("data", data)):
         lines += ["", f"[{title}]", *(f"{name} = {_toml(value)}" for name, value in table.items())]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with atomic_write(path, "configuration") as file:
+        file.write(("\n".join(lines) + "\n").encode())
 
 
 def _plain(value: Any) -> Any:
@@ -243,7 +246,9 @@ def _check_type(name: str, kind: Any, value: Any) -> None:
         good = isinstance(value, Mapping) and all(isinstance(v, number) for v in value.values())
         wanted = "a table of numbers"
     else:
-        element = {"augment": str, "spacing": number, "target_spacing": number, "window": number}.get(name, int)
+        element = {"augment": str, "spacing": number, "target_spacing": number, "window": number}.get(
+            name, int
+        )
         good = value is None or (isinstance(value, tuple) and all(isinstance(v, element) for v in value))
         wanted = "a list of names" if element is str else "a list of numbers"
     if not good:

@@ -127,7 +127,9 @@ def find_cases(
     common = tuple(np.median([case.spacing for case in learned], axis=0).tolist())
     if spacing is not None:
         if len(common) == 3:
-            raise UserError("spacing: volumes have theirs in their headers; leave it out (see target_spacing)")
+            raise UserError(
+                "spacing: volumes have theirs in their headers; leave it out (see target_spacing)"
+            )
         common = checked_spacing(spacing, 2)
     channels = learned[0].channels
     modalities = layout.modalities or ("",) * channels
@@ -153,9 +155,7 @@ def read_case(
     return image, class_indices(read_labels(case.labels), label_values, ignore)
 
 
-def class_indices(
-    labels: np.ndarray, label_values: Sequence[int], ignore: int | None = None
-) -> np.ndarray:
+def class_indices(labels: np.ndarray, label_values: Sequence[int], ignore: int | None = None) -> np.ndarray:
     """File values -> class indices (uint8 where they fit); a value that is not a class is background."""
     classes = np.zeros(labels.shape, np.uint8 if len(label_values) <= 255 else np.int32)
     for index, value in enumerate(label_values[1:], start=1):
@@ -205,23 +205,26 @@ class Slices(Dataset[dict[str, Any]]):
         return item
 
 
-def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Batch slices of any size: zeros at the bottom and right, up to the largest and a multiple of 16.
+def collate(samples: Sequence[dict[str, Any]], multiple: int = MULTIPLE) -> dict[str, Any]:
+    """Batch samples of any size: zeros at the end of each axis, up to the largest and a multiple of `multiple`.
 
-    ``"size"`` holds the (H, W) of each sample, to cut a prediction back: ``logits[i, :, :h, :w]``.
+    ``"size"`` holds the size of each sample, to cut a prediction back: ``logits[i, :, :h, :w]``. What is no tensor
+    comes as a list.
     """
-    sizes = [tuple(sample["image"].shape[-2:]) for sample in samples]
-    height, width = (-(-max(side) // MULTIPLE) * MULTIPLE for side in zip(*sizes, strict=True))
-    batch: dict[str, Any] = {"name": [sample["name"] for sample in samples], "size": sizes}
-    for key in ("image", "labels"):
-        if key in samples[0]:
-            batch[key] = torch.stack(
-                [
-                    functional.pad(sample[key], (0, width - w, 0, height - h))
-                    for sample, (h, w) in zip(samples, sizes, strict=True)
-                ]
-            )
+    sizes = [tuple(sample["image"].shape[1:]) for sample in samples]
+    largest = [-(-max(sides) // multiple) * multiple for sides in zip(*sizes, strict=True)]
+    batch: dict[str, Any] = {"size": sizes}
+    for key, first in samples[0].items():
+        values = [sample[key] for sample in samples]
+        batch[key] = (
+            torch.stack([_padded(value, largest) for value in values]) if torch.is_tensor(first) else values
+        )
     return batch
+
+
+def _padded(values: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    missing = [n - m for n, m in zip(shape, values.shape[1:], strict=True)]
+    return functional.pad(values, [amount for end in reversed(missing) for amount in (0, end)])
 
 
 def _label_values(layout: Layout, found: set[int], wanted: Sequence[int] | None) -> tuple[int, ...]:

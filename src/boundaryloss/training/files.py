@@ -16,8 +16,10 @@ SUFFIXES = (".png", ".tif", ".tiff", ".nii", ".nii.gz")
 
 
 @contextmanager
-def atomic_write(path: Path, what: str) -> Iterator[BinaryIO]:
+def atomic_write(path: Path, what: str, *, keep_as: Path | None = None) -> Iterator[BinaryIO]:
     """A file to write to that takes the place of `path` when it is whole; until then `path` stays as it is.
+
+    What was there before is then called `keep_as`, if that is given.
 
     Raises:
         UserError: the disc is full, or the folder cannot be written to.
@@ -31,6 +33,8 @@ def atomic_write(path: Path, what: str) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())  # some file systems tell only now that they are full
         temporary.chmod(0o644)  # mkstemp's own mode shuts out everybody else
+        if keep_as is not None and path.exists():
+            path.replace(keep_as)
         temporary.replace(path)
     except OSError as error:
         raise UserError(
@@ -60,9 +64,7 @@ def checked_spacing(spacing: Sequence[float], axes: int) -> tuple[float, ...]:
     return tuple(map(float, spacing))
 
 
-def read_image(
-    path: Path, windows: Sequence[Sequence[float]] = ()
-) -> tuple[np.ndarray, tuple[float, ...]]:
+def read_image(path: Path, windows: Sequence[Sequence[float]] = ()) -> tuple[np.ndarray, tuple[float, ...]]:
     """Read a slice or a NIfTI volume as float32 (C, *space) in [0, 1], and its spacing.
 
     A window `(low, high)` goes to 0 and 1, cut there, `()` stands for none; one for each channel. Without, 8-bit
@@ -75,7 +77,9 @@ def read_image(
     if array.dtype == np.uint8 and not any(windows):
         return array.astype(np.float32) / np.float32(255), spacing
     windows = windows or [()] * len(array)
-    return np.stack([_rescale(channel, window) for channel, window in zip(array, windows, strict=True)]), spacing
+    return np.stack(
+        [_rescale(channel, window) for channel, window in zip(array, windows, strict=True)]
+    ), spacing
 
 
 def read_raw(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
@@ -84,7 +88,9 @@ def read_raw(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
     if array.ndim == len(spacing):
         array = array[None]
     if array.ndim not in (3, 4) or 0 in array.shape:
-        raise UserError(f"{path}: shape {array.shape} is neither a slice nor a volume; write one file per case")
+        raise UserError(
+            f"{path}: shape {array.shape} is neither a slice nor a volume; write one file per case"
+        )
     if array.dtype.kind not in "biuf":
         raise UserError(f"{path}: values of type {array.dtype}; write real numbers")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -224,7 +230,9 @@ def _read_nifti(path: Path, labels: bool) -> tuple[np.ndarray, tuple[float, ...]
     if array.ndim == 4 and not labels:  # as in the Decathlon
         array, spacing = np.moveaxis(array, -1, 0), spacing[:3]
     elif array.ndim not in (2, 3):
-        raise UserError(f"{path}: shape {array.shape} is neither a slice nor a volume; write one file per case")
+        raise UserError(
+            f"{path}: shape {array.shape} is neither a slice nor a volume; write one file per case"
+        )
     spacing = tuple(round(step, 6) for step in spacing[: array.ndim])  # headers are float32
     if not all(np.isfinite(step) and step > 0 for step in spacing):
         raise UserError(f"{path}: spacing {spacing} in the header; write the size of a voxel there")

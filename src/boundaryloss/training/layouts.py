@@ -1,8 +1,8 @@
 """What lies where in a dataset: a plain folder, an nnU-Net v2 raw dataset, or one of the Medical Segmentation Decathlon.
 
-    plain        images/NAME.*          masks/NAME.*
-    nnU-Net v2   imagesTr/NAME_0000.*   labelsTr/NAME.*    dataset.json   (one file per channel)
-    Decathlon    imagesTr/NAME.nii.gz   labelsTr/NAME...   dataset.json   (channels on the last axis)
+plain        images/NAME.*          masks/NAME.*
+nnU-Net v2   imagesTr/NAME_0000.*   labelsTr/NAME.*    dataset.json   (one file per channel)
+Decathlon    imagesTr/NAME.nii.gz   labelsTr/NAME...   dataset.json   (channels on the last axis)
 """
 
 import json

@@ -62,7 +62,9 @@ def _split_at_random(names: list[str], seed: int, fraction: float, fold: int) ->
     count = max(1, round(fraction * len(groups)))
     chosen = set(groups[fold * count : (fold + 1) * count])
     if not chosen:
-        raise UserError(f"fold {fold}: {len(groups)} patients make {-(-len(groups) // count)} folds, from 0 on")
+        raise UserError(
+            f"fold {fold}: {len(groups)} patients make {-(-len(groups) // count)} folds, from 0 on"
+        )
     return _part(names, {name for name in names if patients[name] in chosen})
 
 
