@@ -1,4 +1,4 @@
-"""What a run tells: metrics.csv by epoch, the scores of its test, and a step at a time to whoever draws a bar."""
+"""What a run tells: metrics.csv by epoch, the scores of its test, and every step to whoever draws a bar."""
 
 import math
 import time
@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning import Callback, LightningModule, Trainer
 
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.metrics import Row, case_metrics, without_unlabelled, write_csv
 from boundaryloss.training.pictures import shown_names, write_picture
+from boundaryloss.training.processes import merged
 from boundaryloss.training.rundata import RunData
 
 StepReport = Callable[[str], None]
@@ -95,11 +95,7 @@ class Scores(Callback):
 
     def collect(self, names: Sequence[str]) -> list[Row]:
         """The rows of all processes, in the order of `names`."""
-        rows = self.rows
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            parts: list[Any] = [None] * torch.distributed.get_world_size()
-            torch.distributed.all_gather_object(parts, self.rows)
-            rows = {name: case for part in parts for name, case in part.items()}
+        rows = merged(self.rows)
         return [row for name in names for row in rows[name]]
 
 

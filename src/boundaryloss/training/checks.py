@@ -17,7 +17,7 @@ PERCENTILES = (0.5, 99.5)
 
 @dataclass(frozen=True)
 class Found:
-    """What a case has; axes as they are trained on: those of a file in 2-D, right-anterior-superior in 3-D."""
+    """What a case has, by axis: those of the file in 2-D, right-anterior-superior in 3-D."""
 
     channels: int
     shape: tuple[int, ...]
@@ -72,7 +72,7 @@ def ct_windows(modalities: Sequence[str], found: Sequence[Found]) -> tuple[tuple
 
 
 def oriented(values: Sequence[Any], affine: np.ndarray) -> tuple[Any, ...]:
-    """One value per axis of the array -> one per axis of the patient: right, anterior, superior."""
+    """One value per axis of the array -> one per axis of the patient (right, anterior, superior)."""
     from nibabel.orientations import io_orientation
 
     order = io_orientation(affine)[:, 0].astype(int)
@@ -99,7 +99,7 @@ def _inspect_case(case: Case, layout: Layout) -> Found:
     declared = {0, layout.ignore, *layout.label_values}
     if layout.label_values and not values <= declared:
         raise UserError(
-            f"{case.labels}: label {min(values - declared)} is not in dataset.json; add it there or correct it"
+            f"{case.labels}: label {min(values - declared)} is not in dataset.json; correct one of them"
         )
     array = np.concatenate([image for image, _ in images])
     objects = array[:, np.isin(labels, list(values - {0, layout.ignore}))]

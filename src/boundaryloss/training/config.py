@@ -51,11 +51,12 @@ class TrainConfig:
         window: intensities that become 0 and 1, such as `[-160, 240]`; none given: for CT the range of its
             objects, for the rest percentiles 0.5 and 99.5 of each image.
         target_spacing: voxel size in mm that volumes are resampled to; none given: their own.
+        dimensions: of the network on volumes: 3, or 2 for one slice at a time, across the body.
         patch: voxels that the network sees at once; none given: whole slices, of volumes up to 96 an axis.
         patches_per_case: patches that an epoch takes of each case.
         foreground: share of patches that have an object in their centre.
-        map_from: `patch`: the distance map of what the network sees, or `volume`: of the whole volume, cut with
-            the patch, so that an object beyond its edge still counts.
+        map_from: `patch`: the distance map of what the network sees, or `volume`: of the whole volume, cut
+            with the patch, so that an object beyond its edge still counts.
         augment: any of `flip`, `rotate90` (of the first two axes), `scale`, `intensity`, `noise`.
         cache: `memory`, `none`, or a folder: where prepared volumes are kept between epochs.
         network: `basicunet` (halves every axis four times) or `dynunet` (halves the fine axes first).
@@ -86,6 +87,7 @@ class TrainConfig:
     fold: int = 0
     window: tuple[float, ...] | None = None
     target_spacing: tuple[float, ...] | None = None
+    dimensions: int = 3
     patch: tuple[int, ...] | None = None
     patches_per_case: int = 1
     foreground: float = 0.5
@@ -120,6 +122,8 @@ class TrainConfig:
             raise UserError(f"validation is a share from 0 to below 1, got {self.validation}")
         if not 0 <= self.foreground <= 1:
             raise UserError(f"foreground is a share from 0 to 1, got {self.foreground}")
+        if self.dimensions not in (2, 3):
+            raise UserError(f"dimensions must be 2 or 3, got {self.dimensions}")
         for name, lengths in LENGTHS.items():
             _check_positive(name, getattr(self, name), lengths)
         if self.window is not None and not (len(self.window) == 2 and self.window[0] < self.window[1]):

@@ -87,11 +87,11 @@ def find_cases(
 ) -> Collection:
     """Find, check and split the cases of a dataset, of whichever layout.
 
-    The split is the first of these that applies: the file `split`; names that begin with `test_prefix` against
-    the others; ``splits.json`` with ``{"train": [names], "test": [names]}`` (cases in neither list are left
-    out); `fold` of nnU-Net's ``splits_final.json``, tested on its ``val``; names that all begin with ``train_``
-    or ``test_``; fold `fold` of a random split from `seed` that keeps a patient (the text before the first
-    underscore) together.
+    The split is the first of these that applies: the file `split`; names that begin with `test_prefix`
+    against the others; ``splits.json`` with ``{"train": [names], "test": [names]}`` (cases in neither list
+    are left out); `fold` of nnU-Net's ``splits_final.json``, tested on its ``val``; names that all begin with
+    ``train_`` or ``test_``; fold `fold` of a random split from `seed` that keeps a patient (the text before
+    the first underscore) together.
 
     Args:
         folder: Has ``images`` and ``masks``, or a ``dataset.json`` of nnU-Net v2 or the Decathlon.
@@ -135,9 +135,16 @@ def find_cases(
     modalities = layout.modalities or ("",) * channels
     windows = ct_windows(modalities, learned) if window is None else (tuple(window),) * channels
     values = set().union(*(case.values for case in found.values())) - {layout.ignore}
-    kept = _label_values(layout, values, labels)
     return Collection(
-        *parts, kept, channels, common, layout, found, windows if any(windows) else (), tuple(problems)
+        train=parts[0],
+        test=parts[1],
+        label_values=_label_values(layout, values, labels),
+        channels=channels,
+        spacing=common,
+        layout=layout,
+        found=found,
+        windows=windows if any(windows) else (),
+        skipped=tuple(problems),
     )
 
 
@@ -206,10 +213,10 @@ class Slices(Dataset[dict[str, Any]]):
 
 
 def collate(samples: Sequence[dict[str, Any]], multiple: int = MULTIPLE) -> dict[str, Any]:
-    """Batch samples of any size: zeros at the end of each axis, up to the largest and a multiple of `multiple`.
+    """Batch samples of any size: zeros at the end of each axis, up to a common multiple of `multiple`.
 
-    ``"size"`` holds the size of each sample, to cut a prediction back: ``logits[i, :, :h, :w]``. What is no tensor
-    comes as a list.
+    ``"size"`` holds the size of each sample, to cut a prediction back: ``logits[i, :, :h, :w]``. What is no
+    tensor comes as a list.
     """
     sizes = [tuple(sample["image"].shape[1:]) for sample in samples]
     largest = [-(-max(sides) // multiple) * multiple for sides in zip(*sizes, strict=True)]

@@ -33,14 +33,15 @@ def evaluate(
 
     Args:
         predictions: Folder of predicted label files.
-        truth: Folder of true label files, or a data folder with ``masks`` or ``labelsTr`` inside; the ``ignore``
-            label of nnU-Net's dataset.json is left out of every measure.
+        truth: Folder of true label files, or a data folder with ``masks`` or ``labelsTr`` inside; the
+            ``ignore`` label of nnU-Net's dataset.json is left out of every measure.
         out: Folder for ``cases.csv`` and ``summary.csv``.
         spacing: Size of a voxel in mm. Default: as the truth's file says; one for PNG and TIFF.
         allow_missing: Judge only the cases that have a prediction. By default a truth without one is an
             error, because a forgotten case is not a found lesion.
         tolerance: Of the normalised surface dice, in mm.
-        on_bad: Gets a line about each case that cannot be compared, which is left out. By default it is an error.
+        on_bad: Gets a line about each case that cannot be compared, which is left out. By default it is an
+            error.
 
     Returns:
         The rows of the summary.

@@ -67,9 +67,9 @@ def checked_spacing(spacing: Sequence[float], axes: int) -> tuple[float, ...]:
 def read_image(path: Path, windows: Sequence[Sequence[float]] = ()) -> tuple[np.ndarray, tuple[float, ...]]:
     """Read a slice or a NIfTI volume as float32 (C, *space) in [0, 1], and its spacing.
 
-    A window `(low, high)` goes to 0 and 1, cut there, `()` stands for none; one for each channel. Without, 8-bit
-    values are divided by 255; everything else (16 bits, signed, float: the type's range says nothing there) goes
-    from its own percentiles 0.5 and 99.5 to 0 and 1, channel by channel.
+    A window `(low, high)` goes to 0 and 1, cut there, `()` stands for none; one for each channel. Without,
+    8-bit values are divided by 255; everything else (16 bits, signed, float: the type's range says nothing
+    there) goes from its own percentiles 0.5 and 99.5 to 0 and 1, channel by channel.
     """
     array, spacing = read_raw(path)
     if array.dtype == np.bool_:

@@ -1,4 +1,4 @@
-"""What lies where in a dataset: a plain folder, an nnU-Net v2 raw dataset, or one of the Medical Segmentation Decathlon.
+"""What lies where in a dataset: plain folder, nnU-Net v2 raw, or Medical Segmentation Decathlon.
 
 plain        images/NAME.*          masks/NAME.*
 nnU-Net v2   imagesTr/NAME_0000.*   labelsTr/NAME.*    dataset.json   (one file per channel)
@@ -66,8 +66,8 @@ def read_layout(folder: Path) -> Layout:
     if "channel_names" in description:
         return _nnunet(folder, description)
     raise UserError(
-        f"{folder / 'dataset.json'}: neither channel_names (nnU-Net v2) nor a training list (Decathlon) in it; "
-        "add one of them"
+        f"{folder / 'dataset.json'}: it has neither channel_names (nnU-Net v2) "
+        "nor a training list (Decathlon); add one of them"
     )
 
 
@@ -113,7 +113,8 @@ def _nnunet(folder: Path, description: Mapping[str, Any]) -> Layout:
     order = tuple(description.get("regions_class_order") or ())
     if regions and len(order) != len(regions):
         raise UserError(
-            f"{folder / 'dataset.json'}: regions_class_order must name one value for each of the {len(regions)} regions"
+            f"{folder / 'dataset.json'}: regions_class_order must name one value "
+            f"for each of the {len(regions)} regions"
         )
     return Layout(
         "nnunet",

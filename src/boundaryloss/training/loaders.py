@@ -31,6 +31,7 @@ class Loaders(lightning.LightningDataModule):
             regions=data.regions,
             num_classes=len(data.label_values),
             spacing=data.spacing,
+            slicewise=data.slicewise,
         )
 
     def train_dataloader(self) -> DataLoader:

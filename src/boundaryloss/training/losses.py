@@ -1,8 +1,7 @@
 """The losses by name: MONAI's region losses, each alone or with the boundary loss."""
 
-from typing import Literal
+from typing import Any, Literal
 
-import torch
 from monai.losses.dice import DiceCELoss, DiceLoss, GeneralizedDiceLoss
 from torch import Tensor, nn
 from torch.nn import functional
@@ -26,7 +25,8 @@ class LabelledOnly(nn.Module):
 
     Args:
         name: `ce`, `dice`, `gdl` or `dicece`.
-        activation: `softmax` for labels, `sigmoid` for masks of regions whose last channel is what is unlabelled.
+        activation: `softmax` for labels, `sigmoid` for masks of regions whose last channel is what is
+            unlabelled.
         ignore_index: the label of unlabelled voxels.
     """
 
@@ -93,7 +93,7 @@ def _make_region(name: str, activation: Activation, ignore_index: int | None) ->
     if ignore_index is not None:
         return LabelledOnly(name, activation, ignore_index)
     softmax = activation == "softmax"
-    options = {"softmax": True, "to_onehot_y": True} if softmax else {"sigmoid": True}
+    options: Any = {"softmax": True, "to_onehot_y": True} if softmax else {"sigmoid": True}
     if name == "ce":
         return CrossEntropy() if softmax else _BinaryCrossEntropy()
     if name == "dice":

@@ -47,8 +47,8 @@ def case_metrics(
     - ``hd95_penalised_mm``: the same, but the image's diagonal if just one is empty, and 0 if both are.
     - ``missed``, ``false_alarm``, ``both_empty``: 1 if only P, only T, or both are empty; otherwise 0.
     - ``assd_mm``: mean distance between the two surfaces, both ways; nan if P or T is empty.
-    - ``nsd``: normalised surface dice, the share of both surfaces within `tolerance` of the other; 0 if just one of
-      P and T is empty, nan if both are.
+    - ``nsd``: normalised surface dice, the share of both surfaces within `tolerance` of the other; 0 if just
+      one of P and T is empty, nan if both are.
     - ``lesions``, ``lesions_found``: connected components of T (diagonal neighbours connect), and how many of
       them P touches.
     - ``predicted_lesions``, ``false_lesions``: connected components of P, and how many of them touch no T.
@@ -106,22 +106,22 @@ def surface_metrics(
 ) -> tuple[float, float, float]:
     """HD95, ASSD and NSD of two non-empty masks, by MONAI.
 
-    Surfaces are voxels with a face on the background or on the edge of the image; each directed distance of HD95
-    is a percentile of its own, and the larger one counts.
+    Surfaces are voxels with a face on the background or on the edge of the image; each directed distance of
+    HD95 is a percentile of its own, and the larger one counts.
     """
     box = ndimage.find_objects((prediction | truth).astype(np.uint8))[0]  # elsewhere there is no surface
-    pair = [
+    p, t = (
         torch.from_numpy(np.ascontiguousarray(np.pad(mask[box], 1)))[None, None]
         for mask in (prediction, truth)
-    ]
+    )
     options: Any = {"include_background": True, "spacing": [float(step) for step in spacing]}
     with warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", "monai.metrics.utils get_mask_edges", FutureWarning
         )  # MONAI's own call
-        hausdorff = compute_hausdorff_distance(*pair, percentile=95, **options)
-        average = compute_average_surface_distance(*pair, symmetric=True, **options)
-        surface_dice = compute_surface_dice(*pair, class_thresholds=[tolerance], **options)
+        hausdorff = compute_hausdorff_distance(p, t, percentile=95, **options)
+        average = compute_average_surface_distance(p, t, symmetric=True, **options)
+        surface_dice = compute_surface_dice(p, t, class_thresholds=[tolerance], **options)
     return float(hausdorff), float(average), float(surface_dice)
 
 

@@ -1,7 +1,7 @@
 """The network, its optimiser and its two loss terms, for Lightning."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import lightning
 import numpy as np
@@ -14,6 +14,7 @@ from boundaryloss.training.data import IGNORE
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.losses import make_loss
 from boundaryloss.training.networks import make_inferer, make_network
+from boundaryloss.training.processes import merged
 from boundaryloss.training.terms import classes_of, loss_terms
 
 
@@ -40,24 +41,26 @@ class SegmentationModule(lightning.LightningModule):
             ignore_index=IGNORE if data.get("ignore") else None,
         )
         patch = data.get("patch")
-        self.inferer = make_inferer(patch, self.config.batch_size) if patch else None
-        if self.config.map_from == "volume" and not isinstance(
-            getattr(self.loss, "boundary", None), BoundaryLoss | None
-        ):
+        slicewise = bool(data.get("slicewise"))
+        self.inferer = make_inferer(patch, self.config.batch_size, slicewise=slicewise) if patch else None
+        boundary = getattr(self.loss, "boundary", None)
+        if self.config.map_from == "volume" and not isinstance(boundary, BoundaryLoss | None):
             raise UserError(
-                f'map_from = "volume" is for +boundary; the loss {self.config.loss} makes its own map'
+                f'map_from = "volume": the loss {self.config.loss} makes its own map; leave it out'
             )
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits `(batch, class, *space)` of `(batch, channel, *space)` of any size."""
-        return self.network(images) if self.inferer is None else self.inferer(images, self.network)
+        logits: Any = self.network(images) if self.inferer is None else self.inferer(images, self.network)
+        return logits
 
     def levels(self, images: Tensor) -> list[Tensor]:
         """Logits of patches, at full resolution first; DynUNet's heads follow with deep supervision."""
         logits = self.network(images)
         if self.config.deep_supervision == "none":
             return [logits]
-        return [logits[:, 0], *self.network.heads]
+        heads: Any = self.network.heads
+        return [logits[:, 0], *heads]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam, as in the paper."""
@@ -77,7 +80,7 @@ class SegmentationModule(lightning.LightningModule):
         region, boundary = loss_terms(self.loss, outputs, batch, self.data, boundary_levels=reach)
         loss, terms = region, {"region": region}
         if boundary is not None:
-            region_weight, boundary_weight = self.loss.weights
+            region_weight, boundary_weight = cast(RegionBoundaryLoss, self.loss).weights
             loss = region_weight * region + boundary_weight * boundary
             terms = {
                 "region": region,
@@ -91,25 +94,27 @@ class SegmentationModule(lightning.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Forget the counts of the last validation."""
-        self._overlap = torch.zeros(self.data["num_classes"], 2, dtype=torch.long, device=self.device)
+        self._counts: dict[str, np.ndarray] = {}
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Count overlap and size per class; slices without the object would make a mean of Dice jump."""
         truth = batch["labels"][:, 0]
         prediction = classes_of(self(batch["image"]), self.data).masked_fill(truth == IGNORE, IGNORE)
-        for index in range(1, len(self._overlap)):
-            mine, true = prediction == index, truth == index
-            self._overlap[index, 0] += (mine & true).sum()
-            self._overlap[index, 1] += mine.sum() + true.sum()
+        counts = []
+        for index in range(1, self.data["num_classes"]):
+            mine, true = (prediction == index).flatten(1), (truth == index).flatten(1)
+            counts.append(torch.stack([(mine & true).sum(1), mine.sum(1) + true.sum(1)]))
+        self._counts.update(
+            zip(batch["name"], torch.stack(counts).cpu().numpy().transpose(2, 0, 1), strict=True)
+        )
 
     def on_validation_epoch_end(self) -> None:
         """Log the Dice of all validation voxels together, averaged over the foreground classes."""
-        overlap = self.trainer.strategy.reduce(self._overlap, reduce_op="sum")
-        dice = 2 * overlap[1:, 0] / overlap[1:, 1].clamp(min=1)
-        self.log("validation_dice", dice.mean())
+        overlap, size = np.sum(list(merged(self._counts).values()), axis=0).T
+        self.log("validation_dice", float((2 * overlap / size.clip(min=1)).mean()))
 
-    def test_step(self, batch: dict[str, Any], batch_idx: int) -> list[np.ndarray]:
-        """Predictions, for the callback that scores them."""
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> Any:
+        """The predictions, for the callback that scores them."""
         return self.predict_step(batch, batch_idx)
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[np.ndarray]:

@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from monai.inferers.inferer import SlidingWindowInferer
+from monai.inferers.inferer import SliceInferer, SlidingWindowInferer
 from monai.networks.nets.basic_unet import BasicUNet
 from monai.networks.nets.dynunet import DynUNet
-from torch import nn
 
 from boundaryloss.training.config import TrainConfig
 from boundaryloss.training.errors import UserError
@@ -16,7 +15,7 @@ COARSE = 2  # an axis with voxels so many times longer than the shortest waits b
 FULL = 256  # what DynUNet is built for where whole slices are seen
 
 
-def make_network(config: TrainConfig, data: Mapping[str, Any]) -> nn.Module:
+def make_network(config: TrainConfig, data: Mapping[str, Any]) -> BasicUNet | DynUNet:
     """The network of a run, for logits of `data["channels"]` channels.
 
     Raises:
@@ -47,7 +46,7 @@ def make_network(config: TrainConfig, data: Mapping[str, Any]) -> nn.Module:
         upsample_kernel_size=strides[1:],
         filters=config.features[: len(strides)],
         deep_supervision=supervised,
-        deep_supr_num=max(1, min(3, len(strides) - 2)),
+        deep_supr_num=min(3, len(strides) - 2),
     )
 
 
@@ -74,6 +73,9 @@ def plan_levels(
         step = [s * k for s, k in zip(step, stride, strict=True)]
 
 
-def make_inferer(patch: Sequence[int], batch_size: int) -> SlidingWindowInferer:
-    """Windows of the size of a patch over a volume, blended with Gaussian weights."""
-    return SlidingWindowInferer(tuple(patch), batch_size, OVERLAP, mode="gaussian")
+def make_inferer(patch: Sequence[int], batch_size: int, *, slicewise: bool = False) -> SlidingWindowInferer:
+    """Windows of a patch's size over a volume, or over each slice of it, blended with Gaussian weights."""
+    options: Any = {"sw_batch_size": batch_size, "overlap": OVERLAP, "mode": "gaussian"}
+    if slicewise:
+        return SliceInferer(spatial_dim=2, roi_size=tuple(patch), **options)
+    return SlidingWindowInferer(tuple(patch), **options)

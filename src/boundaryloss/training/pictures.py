@@ -23,7 +23,7 @@ def shown_names(data: RunData) -> set[str]:
 
 
 def write_picture(path: Path, image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> None:
-    """Write one picture of a case (image: (C, *space)); of a volume, the slice that holds most of the truth."""
+    """One picture of a case, image (C, *space); of a volume, the slice that holds most of the truth."""
     if truth.ndim == 3:
         index = int((truth > 0).sum((0, 1)).argmax())
         image, truth, prediction = (

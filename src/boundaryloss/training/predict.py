@@ -36,7 +36,8 @@ def predict(
         images: a folder of images, or a data folder with `images/` or `imagesTs/` inside.
         out: where the label files go, new or empty.
         checkpoint: `last` or `best`.
-        on_bad: gets a line about each image that cannot be used, which is left out; without it that is an error.
+        on_bad: gets a line about each image that cannot be used, which is left out; without it that is an
+            error.
 
     Returns:
         The number of files written.
@@ -61,7 +62,7 @@ def predict(
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        for chunk in _chunks(good, 1 if len(data["spacing"]) == 3 else CHUNK):
+        for chunk in _chunks(good, 1 if _axes(data) == 3 else CHUNK):
             batches: Any = trainer.predict(module, _loader(chunk, config, data))
             for case, classes in zip(chunk, (one for batch in batches for one in batch), strict=True):
                 suffix = ".nii.gz" if is_nifti(case.image) else ".png"
@@ -97,10 +98,8 @@ def _is_good(case: Case, run: Path, data: dict[str, Any], on_bad: Callable[[str]
             raise UserError(
                 f"{case.image} has {channels} channel(s), the run {run} was trained on {data['channels']}"
             )
-        if axes != len(data["spacing"]):
-            raise UserError(
-                f"{case.image} is {axes}-D, the run {run} was trained on {len(data['spacing'])}-D images"
-            )
+        if axes != _axes(data):
+            raise UserError(f"{case.image} is {axes}-D, the run {run} was trained on {_axes(data)}-D images")
         if len({array.shape[1:] for array in arrays}) > 1:
             raise UserError(f"{case.image}: its channels differ in size; resample them onto one grid")
     except UserError as error:
@@ -111,12 +110,17 @@ def _is_good(case: Case, run: Path, data: dict[str, Any], on_bad: Callable[[str]
     return True
 
 
+def _axes(data: dict[str, Any]) -> int:
+    """How many axes an image has that the run can predict."""
+    return 3 if data.get("slicewise") else len(data["spacing"])
+
+
 def _chunks(cases: list[Case], size: int) -> Iterator[list[Case]]:
     return (cases[start : start + size] for start in range(0, len(cases), size))
 
 
 def _loader(cases: list[Case], config: TrainConfig, data: dict[str, Any]) -> DataLoader:
-    if len(data["spacing"]) == 3:
+    if _axes(data) == 3:
         volumes = FileGrid(Volumes(cases, data, config.target_spacing))
         return DataLoader(volumes, batch_size=1, collate_fn=lambda samples: collate(samples, 1))
     slices = Slices.from_cases(cases, windows=data.get("windows") or ())

@@ -3,7 +3,6 @@
 import json
 import logging
 import math
-import os
 import signal
 import warnings
 from collections.abc import Iterator
@@ -13,7 +12,6 @@ from typing import Any
 
 import torch
 from lightning import Trainer
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -26,12 +24,12 @@ from boundaryloss.training.files import atomic_write
 from boundaryloss.training.loaders import Loaders, split_validation
 from boundaryloss.training.metrics import summarise, write_csv
 from boundaryloss.training.module import SegmentationModule
+from boundaryloss.training.processes import is_first_process, launched
 from boundaryloss.training.rundata import RunData, load_data
 
 __all__ = [
     "RunData",
     "count_steps",
-    "is_first_process",
     "load_data",
     "prepare_directory",
     "quiet_lightning",
@@ -52,22 +50,23 @@ def train(
     """Train, test the last epoch, and write all of it to `out`.
 
     `out` gets config.toml, splits.json (as a data folder may hold it), metrics.csv (by epoch),
-    checkpoints/last.ckpt, previous.ckpt and best.ckpt, tensorboard/, and in the end cases.csv, summary.csv and
-    pictures/ of the test; skipped.txt if bad cases were left out.
+    checkpoints/last.ckpt, previous.ckpt and best.ckpt, tensorboard/, and in the end cases.csv, summary.csv
+    and pictures/ of the test; skipped.txt if bad cases were left out.
 
     Args:
         data: what to train and to test on.
         config: how.
         out: the run's directory, new or empty.
         on_step: is called after every step with a line on how the run stands.
-        resume: go on with the run in `out`, after the last epoch that it finished; on the CPU it ends as if it had
-            never stopped, bit for bit. With nothing in `out` it starts.
+        resume: go on with the run in `out`, after the last epoch that it finished; on the CPU it ends as if
+            it had never stopped, bit for bit. With nothing in `out` it starts.
 
     Returns:
         The rows of summary.csv.
 
     Raises:
-        UserError: `out` is in use or is another run, a checkpoint cannot be written, or the loss is no number.
+        UserError: `out` is in use or is another run, a checkpoint cannot be written, or the loss is no
+            number.
         KeyboardInterrupt: as it came; what there is so far is on disk, every finished epoch included.
     """
     checkpoint = _prepare(data, config, out, resume)
@@ -90,12 +89,7 @@ def train(
 def count_steps(data: RunData, config: TrainConfig) -> int:
     """How often `on_step` will be called."""
     draws = len(split_validation(data.train, config)[0]) * config.patches_per_case
-    return config.epochs * math.ceil(draws / (config.batch_size * config.devices * config.nodes))
-
-
-def is_first_process() -> bool:
-    """Whether this process is the one that writes and talks."""
-    return rank_zero_only.rank == 0
+    return config.epochs * math.ceil(draws / (config.batch_size * math.prod(launched(config))))
 
 
 def prepare_directory(out: Path) -> None:
@@ -114,7 +108,7 @@ def prepare_directory(out: Path) -> None:
 
 
 def _prepare(data: RunData, config: TrainConfig, out: Path, resume: bool) -> Path | None:
-    """Make the run's directory, or find the checkpoint to go on from. One process writes, the others believe it."""
+    """Make the run's directory, or find the checkpoint to go on from; only the first process writes."""
     if resume and (out / "config.toml").is_file():
         _check_same_run(data, config, out)
         checkpoint, problem = newest_checkpoint(out / "checkpoints")
@@ -184,7 +178,7 @@ def _make_trainer(
     best = ModelCheckpoint(
         folder, filename="best", monitor="validation_dice", mode="max", enable_version_counter=False
     )
-    devices, nodes = _launched(config)
+    devices, nodes = launched(config)
     return Trainer(
         max_epochs=config.epochs,
         accelerator=config.accelerator,
@@ -208,14 +202,6 @@ def _make_trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-
-
-def _launched(config: TrainConfig) -> tuple[int, int]:
-    """Devices and nodes: as torchrun has started them, or else as configured."""
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
-        return local, world // local
-    return config.devices, config.nodes
 
 
 def _fit(trainer: Trainer, module: SegmentationModule, loaders: Loaders, checkpoint: Path | None) -> None:

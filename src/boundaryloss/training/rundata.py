@@ -15,7 +15,7 @@ from boundaryloss.training.volumes import Volumes
 
 PHANTOM_SIZES = (200, 100)  # slices to train and to test on
 PHANTOM_SEEDS = (0, 1_000_003)  # two series that share no slice
-PATCH = 96  # the usual patch of a volume, in voxels along each axis
+PATCH, PLANE = 96, 256  # the usual patch of a volume and of a slice of one, in voxels along each axis
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class RunData:
     painted: tuple[int, ...] = ()  # the class index that each region is written as
     ignore_value: int | None = None
     windows: tuple[tuple[float, ...], ...] = ()
+    slicewise: bool = False  # volumes, for a 2-D network
     layout: str = "plain"
     with_object: tuple[str, ...] = ()  # names of test volumes that are not empty
     skipped: tuple[str, ...] = ()  # a line about each bad case
@@ -59,7 +60,7 @@ class RunData:
             )
             spacing = collection.spacing
         else:
-            spacing = config.target_spacing or collection.spacing
+            spacing = (config.target_spacing or collection.spacing)[: config.dimensions]
             train = Volumes(collection.train, common, config.target_spacing, config.cache)
             test = Volumes(collection.test, common, config.target_spacing)
         index = {value: i for i, value in enumerate(collection.label_values)}
@@ -69,6 +70,7 @@ class RunData:
             channels=collection.channels,
             spacing=tuple(map(float, spacing)),
             patch=choose_patch(collection, config),
+            slicewise=collection.dimensions > len(spacing),
             regions=collection.regions,
             painted=tuple(index[value] for value in layout.region_values),
             layout=layout.kind,
@@ -98,6 +100,7 @@ class RunData:
             "regions": [list(region) for region in self.regions],
             "painted": list(self.painted),
             "windows": [list(window) for window in self.windows],
+            "slicewise": self.slicewise,
         }
         return {**facts, **({"patch": list(patch)} if patch else {})}
 
@@ -133,31 +136,37 @@ def load_data(
 
 def choose_patch(collection: Collection, config: TrainConfig) -> tuple[int, ...] | None:
     """The patch of the configuration if it fits every case, or one that does; None for whole slices."""
-    axes = collection.dimensions
-    if config.target_spacing is not None and axes == 2:
+    axes = min(collection.dimensions, config.dimensions)
+    if config.target_spacing is not None and collection.dimensions == 2:
         raise UserError("target_spacing is for volumes; leave it out")
     shapes, spacings = {}, {}
     for case in collection.train:
         found = collection.found[case.name]
         spacings[case] = config.target_spacing or found.spacing
         steps = zip(found.shape, found.spacing, spacings[case], strict=True)
-        shapes[case] = tuple(round((n - 1) * old / new) + 1 for n, old, new in steps)
+        shapes[case] = tuple(round((n - 1) * old / new) + 1 for n, old, new in steps)[:axes]
     if config.patch is not None:
         if len(config.patch) != axes:
-            raise UserError(f"patch {list(config.patch)}: the cases have {axes} axes; give a number for each")
+            raise UserError(f"patch {list(config.patch)}: the network is {axes}-D; give {axes} numbers")
         for case, shape in shapes.items():
             if any(n > m for n, m in zip(config.patch, shape, strict=True)):
                 raise UserError(
-                    f"patch {list(config.patch)} is larger than {case.image} ({' x '.join(map(str, shape))}); "
-                    "choose a smaller one"
+                    f"patch {list(config.patch)} is larger than {case.image} "
+                    f"({' x '.join(map(str, shape))}); choose a smaller one"
                 )
     for case, (first, second, *_) in spacings.items():
-        if axes == 3 and "rotate90" in config.augment and not np.isclose(first, second, rtol=1e-3):
+        if (
+            collection.dimensions == 3
+            and "rotate90" in config.augment
+            and not np.isclose(first, second, rtol=1e-3)
+        ):
             raise UserError(
                 f'augment: "rotate90" swaps the first two axes, but the spacing of {case.image} is '
                 f"{first:g} and {second:g} there; remove it, or give an equal target_spacing"
             )
-    if config.patch is not None or axes == 2:
+    if config.map_from == "volume" and axes < collection.dimensions:
+        raise UserError('map_from = "volume" measures in 3-D; choose "patch", or dimensions = 3')
+    if config.patch is not None or collection.dimensions == 2:
         return config.patch
     smallest = [min(sides) for sides in zip(*shapes.values(), strict=True)]
-    return tuple(min(PATCH, n // 16 * 16) if n >= 16 else n for n in smallest)
+    return tuple(min(PATCH if axes == 3 else PLANE, n // 16 * 16) if n >= 16 else n for n in smallest)

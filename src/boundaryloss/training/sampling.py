@@ -1,7 +1,7 @@
 """What an epoch takes of the training cases: patches that find the foreground, augmented.
 
-Everything random is a function of (seed, epoch, position): the same on one process, on several, with any number of
-workers, and in a run that was killed and goes on.
+Everything random is a function of (seed, epoch, position): the same on one process, on several, with any
+number of workers, and in a run that was killed and goes on.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,6 +18,7 @@ from monai.transforms.intensity.dictionary import (
     RandShiftIntensityd,
 )
 from monai.transforms.spatial.dictionary import RandFlipd, RandRotate90d, RandZoomd
+from monai.transforms.utility.dictionary import SqueezeDimd
 from monai.transforms.utils import map_classes_to_indices
 from monai.utils.type_conversion import convert_to_tensor
 from torch import Tensor
@@ -41,6 +42,7 @@ class Draws(Dataset[dict[str, Any]]):
         regions: the class indices of each region, if there are regions.
         num_classes: number of classes, the background included.
         spacing: voxel size of samples that do not say theirs.
+        slicewise: whether to cut slices out of volumes.
     """
 
     def __init__(
@@ -52,12 +54,13 @@ class Draws(Dataset[dict[str, Any]]):
         regions: Sequence[Sequence[int]],
         num_classes: int,
         spacing: Sequence[float],
+        slicewise: bool = False,
     ) -> None:
         self.samples, self.config, self.regions = samples, config, regions
         self.num_classes, self.spacing, self.patch = num_classes, tuple(spacing), patch
         self.centres: dict[int, list[Tensor]] = {}
         self.keys = ["image", "labels", *(["signed_distance"] if config.map_from == "volume" else [])]
-        crop = [] if patch is None else [_crop(self.keys, patch, config.foreground, num_classes)]
+        crop = [] if patch is None else _crop(self.keys, patch, config.foreground, num_classes, slicewise)
         self.transform = Compose([*crop, *_augment(self.keys, patch, config, spacing)])
 
     def __len__(self) -> int:
@@ -77,6 +80,8 @@ class Draws(Dataset[dict[str, Any]]):
         drawn: Any = self.transform(sample)
         drawn = drawn[0] if isinstance(drawn, list) else drawn
         tensors = {key: convert_to_tensor(drawn[key], track_meta=False) for key in self.keys}
+        if "spacing" in extra:
+            extra["spacing"] = extra["spacing"][: len(self.spacing)]
         return {**tensors, **extra, "labels": tensors["labels"].long()}
 
     def _map(self, labels: Tensor, spacing: Sequence[float]) -> Tensor:
@@ -96,7 +101,8 @@ class Draws(Dataset[dict[str, Any]]):
 class EpochSampler(Sampler[tuple[int, int]]):
     """The (epoch, position) keys of one process, in an order that depends on seed and epoch alone.
 
-    Where the processes cannot share evenly the first draws are taken once more, so that all take as many steps.
+    Where the processes cannot share evenly the first draws are taken once more, so that all take as many
+    steps.
     """
 
     def __init__(self, size: int, seed: int, rank: int = 0, world: int = 1) -> None:
@@ -117,10 +123,10 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 
 class ShareSampler(Sampler[int]):
-    """The cases of one process, none of them twice: a metric counts every case once."""
+    """The cases of one process; where they cannot be shared evenly the first come twice, and count once."""
 
     def __init__(self, size: int, rank: int = 0, world: int = 1) -> None:
-        self.indices = range(rank, size, world)
+        self.indices = np.resize(np.arange(size), -(-size // world) * world)[rank::world].tolist()
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -129,17 +135,20 @@ class ShareSampler(Sampler[int]):
         return iter(self.indices)
 
 
-def _crop(keys: list[str], patch: Sequence[int], foreground: float, num_classes: int) -> Any:
+def _crop(
+    keys: list[str], patch: Sequence[int], foreground: float, num_classes: int, slicewise: bool
+) -> list[Any]:
     objects = [foreground / (num_classes - 1)] * (num_classes - 1)
-    return RandCropByLabelClassesd(
+    crop = RandCropByLabelClassesd(
         keys,
         label_key="labels",
-        spatial_size=tuple(patch),
+        spatial_size=(*patch, 1) if slicewise else tuple(patch),
         ratios=[max(1 - foreground, 1e-6), *objects],  # a case may have no object
         num_classes=num_classes,
         indices_key="centres",
         warn=False,
     )
+    return [crop, SqueezeDimd(keys, dim=-1)] if slicewise else [crop]
 
 
 def _augment(
@@ -148,8 +157,8 @@ def _augment(
     axes = range(len(spacing))
     if "rotate90" in config.augment and (spacing[0] != spacing[1] or (patch and patch[0] != patch[1])):
         raise UserError(
-            f'augment: "rotate90" swaps the first two axes, but the spacing is {tuple(spacing)} and the patch '
-            f"{patch and list(patch)}; make both equal on them, or remove it"
+            f'augment: "rotate90" swaps the first two axes, but the spacing is {tuple(spacing)} and '
+            f"the patch {patch and list(patch)}; make both equal on them, or remove it"
         )
     modes = ["bilinear" if len(spacing) == 2 else "trilinear", *("nearest" for _ in keys[1:])]
     made = {

@@ -1,7 +1,7 @@
 """Labels of a batch -> the two terms of the loss, at one level or at several.
 
-Labels are class indices, `IGNORE` where there is none. Where a dataset has regions, which may overlap, they become
-one mask per region, and one more for what is unlabelled if anything may be.
+Labels are class indices, `IGNORE` where there is none. Where a dataset has regions, which may overlap, they
+become one mask per region, and one more for what is unlabelled if anything may be.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ def region_masks(labels: Tensor, regions: Sequence[Sequence[int]], *, ignore: bo
 
 
 def classes_of(logits: Tensor, data: Mapping[str, Any]) -> Tensor:
-    """Logits (B, C, *space) -> class indices (B, *space); of regions the later one is painted over the earlier."""
+    """Logits (B, C, *space) -> class indices (B, *space); later regions are painted over earlier ones."""
     if not data.get("regions"):
         return logits.argmax(1)
     classes = torch.zeros_like(logits[:, 0], dtype=torch.long)
@@ -41,8 +41,8 @@ def loss_terms(
 ) -> tuple[Tensor, Tensor | None]:
     """The region and the boundary term, unweighted; the latter is None for a loss without one.
 
-    Level k of deep supervision has half the weight of level k - 1; the labels are thinned to its size, and its
-    boundary term, where `boundary_levels` reaches it, is measured with its larger spacing.
+    Level k of deep supervision has half the weight of level k - 1; the labels are thinned to its size, and
+    its boundary term, where `boundary_levels` reaches it, is measured with its larger spacing.
 
     Args:
         loss: `RegionBoundaryLoss`, or a region loss alone.

@@ -1,7 +1,7 @@
 """3-D cases: read, oriented, resampled and kept by MONAI; predictions on the way back.
 
-A volume is trained right-anterior-superior, whatever the order of its file; a prediction returns to the grid of
-its file, and to nothing else is it ever compared.
+A volume is trained right-anterior-superior, whatever the order of its file; a prediction returns to the grid
+of its file, and to nothing else is it ever compared.
 """
 
 import os
@@ -70,7 +70,7 @@ class Volumes(Dataset[dict[str, Any]]):
 
 
 class FileGrid(Dataset[dict[str, Any]]):
-    """Volumes to be predicted: ``"image"``, and ``"restore"``, which brings its logits to the grid of its file.
+    """Volumes to predict: ``"image"``, and ``"restore"``, which brings its logits to the grid of its file.
 
     With labels also ``"truth"``, the class indices in the file, and ``"spacing"``, that of the file.
     """
@@ -84,7 +84,8 @@ class FileGrid(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         case, read = self.volumes.cases[index], self.volumes.read
         sample = read({**_item(case, []), "labels": None})
-        image = self.volumes.spatial(sample)["image"]
+        moved: Any = self.volumes.spatial(sample)
+        image: MetaTensor = moved["image"]
         item = {
             "name": case.name,
             "image": image.as_tensor().contiguous(),
@@ -99,7 +100,8 @@ class FileGrid(Dataset[dict[str, Any]]):
 def _restore(transform: Compose, image: MetaTensor, logits: Tensor) -> Tensor:
     """Logits `(class, *space)` of a prepared image -> on the grid that it had in its file."""
     moved = MetaTensor(logits, meta=image.meta, applied_operations=image.applied_operations)
-    return transform.inverse({"image": moved})["image"].as_tensor()
+    restored: MetaTensor = transform.inverse({"image": moved})["image"]
+    return restored.as_tensor()
 
 
 def spatial(target_spacing: Sequence[float] | None) -> list[Any]:
