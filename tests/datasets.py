@@ -6,7 +6,7 @@ import nibabel
 import numpy as np
 
 AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
-TURNED = np.array([[0, 0, 2.0, 5], [-1.0, 0, 0, 7], [0, 1.0, 0, -3], [0, 0, 0, 1]])  # axes S, R->L, A
+TURNED = np.array([[0, 0, 2.0, 5], [-1.0, 0, 0, 7], [0, 1.0, 0, -3], [0, 0, 0, 1]])  # axes P, S, R
 
 
 def volume(seed, shape=(24, 20, 12), values=(1,)):

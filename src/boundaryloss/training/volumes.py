@@ -5,7 +5,8 @@ of its file, and to nothing else is it ever compared.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ from monai.data.dataset import CacheDataset, PersistentDataset
 from monai.data.dataset import Dataset as MonaiDataset
 from monai.data.meta_tensor import MetaTensor
 from monai.transforms.compose import Compose
+from monai.transforms.transform import Transform
 from monai.transforms.spatial.dictionary import Orientationd, Spacingd
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from boundaryloss.training.data import Case, class_indices, read_case
+from boundaryloss.training.errors import UserError
 from boundaryloss.training.files import read_affine, read_label_map
 
 KEYS = ("image", "labels")
@@ -48,14 +51,16 @@ class Volumes(Dataset[dict[str, Any]]):
     ) -> None:
         self.cases = list(cases)
         self.names = [case.name for case in cases]
-        self.read, self.spatial = _Read(data), Compose(spatial(target_spacing))
-        prepare = Compose([self.read, self.spatial, _plain])
+        steps = spatial(target_spacing)
+        self.read, self.spatial = _Read(data), Compose(steps, log_stats=False)
+        prepare = Compose([self.read, *steps, _Plain()], log_stats=False)
         settings = [data["label_values"], data.get("ignore_value"), data.get("windows"), target_spacing]
         items = [_item(case, settings) for case in cases]
         if cache == "memory":
-            self.samples: Any = CacheDataset(
-                items, prepare, progress=False, num_workers=None, copy_cache=False
-            )
+            with _user_errors():
+                self.samples: Any = CacheDataset(
+                    items, prepare, progress=False, num_workers=1, copy_cache=False
+                )
         elif cache == "none":
             self.samples = MonaiDataset(items, prepare)
         else:
@@ -65,7 +70,8 @@ class Volumes(Dataset[dict[str, Any]]):
         return len(self.cases)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        sample = self.samples[index]
+        with _user_errors():
+            sample = self.samples[index]
         return {**sample, "name": self.names[index], "spacing": tuple(sample["spacing"].tolist())}
 
 
@@ -119,7 +125,7 @@ def spatial(target_spacing: Sequence[float] | None) -> list[Any]:
     return [orient, resample]
 
 
-class _Read:
+class _Read(Transform):
     """Paths -> MetaTensors; errors name the file."""
 
     def __init__(self, data: Mapping[str, Any]) -> None:
@@ -141,11 +147,25 @@ class _Read:
         return class_indices(labels, self.label_values, self.ignore)
 
 
-def _plain(sample: Mapping[str, Any]) -> dict[str, Any]:
+class _Plain(Transform):
     """Tensors without their history, which is of no use in training and cannot be kept on disc."""
-    plain = {key: value.as_tensor().contiguous() for key, value in sample.items()}
-    spacing = np.round(sample["image"].pixdim.numpy(), 5)  # what is left of float32 headers
-    return {**plain, "spacing": torch.from_numpy(spacing)}
+
+    def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+        plain = {key: value.as_tensor().contiguous() for key, value in sample.items()}
+        spacing = np.round(sample["image"].pixdim.numpy(), 5)  # what is left of float32 headers
+        return {**plain, "spacing": torch.from_numpy(spacing)}
+
+
+@contextmanager
+def _user_errors() -> Iterator[None]:
+    """MONAI wraps what a transform raises; the line for the user comes out again."""
+    try:
+        yield
+    except RuntimeError as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, UserError):
+            cause = cause.__cause__
+        raise cause or error from None
 
 
 def _item(case: Case, settings: Sequence[Any]) -> dict[str, Any]:
