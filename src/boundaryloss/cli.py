@@ -5,7 +5,7 @@ Whatever is heavy is imported inside the commands, so that `--help` answers at o
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +137,7 @@ def train(
     """
     from boundaryloss.training.config import read_config
     from boundaryloss.training.processes import is_first_process
-    from boundaryloss.training.run import count_steps, load_data, prepare_directory
+    from boundaryloss.training.run import count_steps, load_data
     from boundaryloss.training.run import train as train_run
 
     begun = resume and (out / "config.toml").is_file()
@@ -159,12 +159,14 @@ def train(
         click.echo(f"skipped: {problem}", err=True)
     if cases.skipped and first:
         click.echo(f"{len(cases.skipped)} bad cases skipped", err=True)
-    if first and not begun:
-        prepare_directory(out)
-    with _bar(visible=first) as bar:
-        task = bar.add_task(chosen.loss, total=None if begun else count_steps(cases, chosen))
+    bar = _bar(visible=first)
+    task = bar.add_task(chosen.loss, total=None if begun else count_steps(cases, chosen))
+
+    with ExitStack() as stack:
 
         def on_step(text: str) -> None:
+            if not bar.live.is_started:  # an error before the first step is one line and no bar
+                stack.enter_context(bar)
             bar.update(task, advance=1, description=f"{chosen.loss}, {text}")
 
         summary = train_run(cases, chosen, out, on_step=on_step, resume=resume)

@@ -34,7 +34,12 @@ class Volume:
 def draws(samples=None, patch=PATCH, spacing=SPACING, **settings):
     config = TrainConfig(patches_per_case=50, **settings)
     return Draws(
-        Volume() if samples is None else samples, config, patch=patch, regions=(), num_classes=2, spacing=spacing
+        Volume() if samples is None else samples,
+        config,
+        patch=patch,
+        regions=(),
+        num_classes=2,
+        spacing=spacing,
     )
 
 
@@ -79,7 +84,9 @@ def test_draws_depend_on_seed_epoch_and_position_alone():
     other[3, 7]
     keys = [(0, 0), (0, 1), (1, 0), (4, 33)]
     images = [one[key]["image"] for key in keys]
-    assert all(torch.equal(image, other[key]["image"]) for image, key in zip(images[::-1], keys[::-1], strict=True))
+    assert all(
+        torch.equal(image, other[key]["image"]) for image, key in zip(images[::-1], keys[::-1], strict=True)
+    )
     assert not torch.equal(images[0], images[1]) and not torch.equal(images[0], images[2])
     assert not torch.equal(draws(augment=augment, seed=1)[0, 0]["image"], images[0])
     assert all(type(value) is torch.Tensor for key, value in one[0, 0].items() if key in ("image", "labels"))
@@ -117,7 +124,9 @@ def test_epoch_sampler_shares_each_epoch_out():
         for sampler in (single, *parts):
             sampler.set_epoch(epoch)
         order = list(single)
-        assert sorted(position for _, position in order) == list(range(10)) and {e for e, _ in order} == {epoch}
+        assert sorted(position for _, position in order) == list(range(10)) and {e for e, _ in order} == {
+            epoch
+        }
         dealt = [key for keys in zip(*parts, strict=True) for key in keys]
         assert dealt == [*order, *order[:2]] and all(len(part) == 4 for part in parts)
 

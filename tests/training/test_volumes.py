@@ -15,7 +15,8 @@ DATA = {"label_values": (0, 1), "ignore_value": None, "windows": ()}
 
 def cases_of(folder):
     return [
-        Case(f"c{i}", (folder / f"imagesTr/c{i}_0000.nii.gz",), folder / f"labelsTr/c{i}.nii.gz") for i in range(2)
+        Case(f"c{i}", (folder / f"imagesTr/c{i}_0000.nii.gz",), folder / f"labelsTr/c{i}.nii.gz")
+        for i in range(2)
     ]
 
 

@@ -55,22 +55,22 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
         raise UserError(f"{path} is damaged or no checkpoint of this program; use another one") from None
 
 
-def newest_checkpoint(folder: Path) -> tuple[Path | None, str | None]:
-    """The last checkpoint of a run if it is whole, else the one before; and a line about what is damaged.
+def newest_checkpoint(folder: Path) -> tuple[Path | None, Path | None]:
+    """The last checkpoint of a run if it is whole, else the one before; and the damaged one.
 
     Raises:
         UserError: there are checkpoints, and none of them is whole.
     """
-    problem = None
+    damaged = None
     for path in (folder / LAST, folder / PREVIOUS):
         if not path.exists():
             continue
         try:
             read_checkpoint(path)
-        except UserError as error:
-            problem = problem or str(error)
+        except UserError:
+            damaged = damaged or path
         else:
-            return path, problem
-    if problem:
-        raise UserError(f"{problem} (and there is no whole {PREVIOUS} beside it)")
+            return path, damaged
+    if damaged:
+        raise UserError(f"{damaged} is damaged, and no whole {PREVIOUS} is beside it; start a new run")
     return None, None

@@ -243,8 +243,7 @@ def _nifti_bytes(labels: np.ndarray, like: Path) -> bytes:
     import nibabel
 
     source: Any = nibabel.load(like)  # pyright: ignore[reportPrivateImportUsage]
-    header = nibabel.Nifti1Header()
-    image: Any = nibabel.Nifti1Image(labels, source.affine, header)  # pyright: ignore[reportPrivateImportUsage]
+    image: Any = nibabel.Nifti1Image(labels, source.affine)  # pyright: ignore[reportPrivateImportUsage]
     if isinstance(source, nibabel.Nifti1Image):  # pyright: ignore[reportPrivateImportUsage]
         image.set_qform(source.affine, int(source.header["qform_code"]))
         image.set_sform(source.affine, int(source.header["sform_code"]) or 1)

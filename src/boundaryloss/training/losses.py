@@ -1,6 +1,6 @@
 """The losses by name: MONAI's region losses, each alone or with the boundary loss."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from monai.losses.dice import DiceCELoss, DiceLoss, GeneralizedDiceLoss
 from torch import Tensor, nn
@@ -20,41 +20,42 @@ class CrossEntropy(nn.CrossEntropyLoss):
         return super().forward(input, target.squeeze(1))
 
 
-class LabelledOnly(nn.Module):
-    """Region losses where some voxels carry no label: these leave every sum and every mean.
+class MaskedRegionLoss(nn.Module):
+    """Region losses where MONAI has none: of regions that overlap, and of labels that are not everywhere.
+
+    Voxels without a label leave every sum and every mean.
 
     Args:
         name: `ce`, `dice`, `gdl` or `dicece`.
-        activation: `softmax` for labels, `sigmoid` for masks of regions whose last channel is what is
-            unlabelled.
-        ignore_index: the label of unlabelled voxels.
+        activation: `softmax` for labels, `sigmoid` for masks of regions.
+        ignore_index: the label of unlabelled voxels; masks have them as one more channel, the last. None: all
+            are labelled.
     """
 
-    def __init__(self, name: str, activation: Activation, ignore_index: int) -> None:
+    def __init__(self, name: str, activation: Activation, ignore_index: int | None) -> None:
         super().__init__()
         self.activation, self.ignore_index = activation, ignore_index
         self.entropy = name in ("ce", "dicece")
-        self.overlap = {"dice": DiceLoss, "dicece": DiceLoss, "gdl": GeneralizedDiceLoss}.get(
-            name, lambda: None
-        )()
+        overlaps = {"ce": None, "dice": DiceLoss, "dicece": DiceLoss, "gdl": GeneralizedDiceLoss}
+        self.overlap = overlaps[name] and overlaps[name]()
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """The loss of `logits` over the voxels with a label."""
         if self.activation == "sigmoid":
-            valid, truth = ~target[:, -1:].bool(), target[:, :-1].to(logits.dtype)
-            entropy = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(
-                1, keepdim=True
-            )
+            truth = target[:, : logits.shape[1]].to(logits.dtype)
+            valid = target.new_ones(()).bool() if self.ignore_index is None else ~target[:, -1:].bool()
             probabilities = logits.sigmoid()
+            entropy = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
         else:
             valid = target != self.ignore_index
             labels = target.masked_fill(~valid, 0)[:, 0]
             truth = functional.one_hot(labels, logits.shape[1]).movedim(-1, 1).to(logits.dtype)
-            entropy = functional.cross_entropy(logits, labels, reduction="none")[:, None]
             probabilities = logits.softmax(1)
+            entropy = functional.cross_entropy(logits, labels, reduction="none")[:, None]
         loss = logits.new_zeros(())
         if self.entropy:
-            loss = loss + (entropy * valid).sum() / valid.sum().clamp(min=1)
+            counted = valid.expand_as(entropy)
+            loss = loss + (entropy * counted).sum() / counted.sum().clamp(min=1)
         if self.overlap is not None:
             loss = loss + self.overlap(probabilities * valid, truth * valid)
         return loss
@@ -90,21 +91,14 @@ def make_loss(
 
 
 def _make_region(name: str, activation: Activation, ignore_index: int | None) -> nn.Module:
-    if ignore_index is not None:
-        return LabelledOnly(name, activation, ignore_index)
-    softmax = activation == "softmax"
-    options: Any = {"softmax": True, "to_onehot_y": True} if softmax else {"sigmoid": True}
+    if activation == "sigmoid" or ignore_index is not None:
+        return MaskedRegionLoss(name, activation, ignore_index)
     if name == "ce":
-        return CrossEntropy() if softmax else _BinaryCrossEntropy()
+        return CrossEntropy()
     if name == "dice":
-        return DiceLoss(**options)
+        return DiceLoss(softmax=True, to_onehot_y=True)
     if name == "gdl":
-        return GeneralizedDiceLoss(**options)
+        return GeneralizedDiceLoss(softmax=True, to_onehot_y=True)
     if name == "dicece":
-        return DiceCELoss(**options)
+        return DiceCELoss(softmax=True, to_onehot_y=True)
     raise ValueError(f"unknown region loss {name!r}")
-
-
-class _BinaryCrossEntropy(nn.BCEWithLogitsLoss):
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return super().forward(input, target.to(input.dtype))

@@ -24,17 +24,17 @@ def make_network(config: TrainConfig, data: Mapping[str, Any]) -> BasicUNet | Dy
     patch, spacing = data.get("patch"), data["spacing"]
     outputs = len(data.get("regions") or ()) or data["num_classes"]
     if config.network == "basicunet":
-        if patch and any(n % 16 for n in patch):
+        if patch and (any(n % 16 for n in patch) or max(patch) == 16):
             raise UserError(
                 f"patch {list(patch)}: basicunet halves every axis four times; "
-                'choose multiples of 16, or network = "dynunet"'
+                'choose multiples of 16, one of them above it, or network = "dynunet"'
             )
         return BasicUNet(len(spacing), data["channels"], outputs, (*config.features, config.features[0]))
     levels = len(config.features) if patch else min(5, len(config.features))
     strides, kernels = plan_levels(patch or (FULL,) * len(spacing), spacing, levels)
     if len(strides) < 3:
         raise UserError(
-            f"patch {list(patch or ())}: dynunet halves it at least twice; choose multiples of 4 above 8"
+            f"patch {list(patch or ())}: dynunet halves it at least twice; choose multiples of 8 from 16 on"
         )
     supervised = config.deep_supervision != "none"
     return DynUNet(

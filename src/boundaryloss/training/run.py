@@ -69,10 +69,10 @@ def train(
             number.
         KeyboardInterrupt: as it came; what there is so far is on disk, every finished epoch included.
     """
-    checkpoint = _prepare(data, config, out, resume)
     torch.manual_seed(config.seed)
     module = SegmentationModule(as_dict(config), data.facts(config))
     loaders = Loaders(data, config)
+    checkpoint = _prepare(data, config, out, resume)
     scores = Scores(data, out / "pictures")
     with quiet_lightning():
         trainer = _make_trainer(config, out, scores, on_step, validated=loaders.validate is not None)
@@ -111,14 +111,16 @@ def _prepare(data: RunData, config: TrainConfig, out: Path, resume: bool) -> Pat
     """Make the run's directory, or find the checkpoint to go on from; only the first process writes."""
     if resume and (out / "config.toml").is_file():
         _check_same_run(data, config, out)
-        checkpoint, problem = newest_checkpoint(out / "checkpoints")
+        checkpoint, damaged = newest_checkpoint(out / "checkpoints")
         if is_first_process():
             if not (out / "splits.json").exists():
                 _write_lists(data, out)
             for leftover in (*out.glob(".*.*"), *(out / "checkpoints").glob(".*.*")):  # of a killed write
                 leftover.unlink()
-            if problem:
-                logging.getLogger("boundaryloss").warning("%s; going on from %s", problem, checkpoint)
+            if damaged:
+                logging.getLogger("boundaryloss").warning(
+                    "%s is damaged; going on from %s", damaged, checkpoint
+                )
         return checkpoint
     if is_first_process():
         prepare_directory(out)

@@ -19,6 +19,7 @@ from monai.data.meta_tensor import MetaTensor
 from monai.transforms.compose import Compose
 from monai.transforms.transform import Transform
 from monai.transforms.spatial.dictionary import Orientationd, Spacingd
+from monai.utils.enums import TraceKeys
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -92,6 +93,8 @@ class FileGrid(Dataset[dict[str, Any]]):
         sample = read({**_item(case, []), "labels": None})
         moved: Any = self.volumes.spatial(sample)
         image: MetaTensor = moved["image"]
+        for operation in image.applied_operations:  # a worker's copy of a transform has another id
+            operation[TraceKeys.ID] = TraceKeys.NONE
         item = {
             "name": case.name,
             "image": image.as_tensor().contiguous(),
