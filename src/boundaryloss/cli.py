@@ -158,7 +158,7 @@ def train(
     for problem in cases.skipped if first else ():
         click.echo(f"skipped: {problem}", err=True)
     if cases.skipped and first:
-        click.echo(f"{len(cases.skipped)} bad cases skipped", err=True)
+        click.echo(_count_skipped(len(cases.skipped)), err=True)
     bar = _bar(visible=first)
     task = bar.add_task(chosen.loss, total=None if begun else count_steps(cases, chosen))
 
@@ -274,7 +274,11 @@ def _skipping(wanted: bool) -> Iterator[Callable[[str], None] | None]:
 
     yield on_bad if wanted else None
     if problems:
-        click.echo(f"{len(problems)} bad cases skipped", err=True)
+        click.echo(_count_skipped(len(problems)), err=True)
+
+
+def _count_skipped(count: int) -> str:
+    return f"{count} bad case{'s' if count > 1 else ''} skipped"
 
 
 def _bar(*, visible: bool = True) -> Any:

@@ -201,7 +201,7 @@ def test_find_cases_says_when_no_case_or_no_object_is_left(tmp_path):
         find_cases(tmp_path)
     for path in tmp_path.glob("imagesTr/*"):
         _garbage_at(path)
-    with pytest.raises(UserError, match="no good case is left; the first problem: .*c0_0000"):
+    with pytest.raises(UserError, match=r"no good case is left; the first problem: .*c0_0000"):
         find_cases(tmp_path, skip_bad=True)
 
 

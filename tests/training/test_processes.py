@@ -1,6 +1,7 @@
 """Runs in two processes on the CPU."""
 
 import csv
+import dataclasses
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from datasets import nnunet
 
 from boundaryloss.training.config import TrainConfig, write_config
 
-CONFIG = dict(
+CONFIG = TrainConfig(
     loss="ce", epochs=2, patch=(16, 16, 8), patches_per_case=4, network="dynunet", features=(4, 8, 8),
     validation=0.2, augment=("flip",), accelerator="cpu",
 )  # fmt: skip
@@ -18,7 +19,7 @@ CONFIG = dict(
 
 def run(folder, name, batch_size, *start, options=()):
     """Both have steps of four patches: four in one process, or two in each of two."""
-    write_config(folder / f"{name}.toml", TrainConfig(**CONFIG, batch_size=batch_size), {})
+    write_config(folder / f"{name}.toml", dataclasses.replace(CONFIG, batch_size=batch_size), {})
     arguments = (
         "train",
         folder / "data",

@@ -91,7 +91,7 @@ def test_train_killed_again_and_again_ends_with_the_same_weights(whole, seed):
     assert_same(whole, f"killed{seed}")
 
 
-class Stopped(Exception):
+class StopError(Exception):
     pass
 
 
@@ -101,7 +101,7 @@ def stop_after(steps):
     def on_step(text):
         left[0] -= 1
         if left[0] < 0:
-            raise Stopped
+            raise StopError
 
     return on_step
 
@@ -109,7 +109,7 @@ def stop_after(steps):
 @pytest.mark.parametrize("steps", [0, 5, 12, 13, 30])
 def test_train_stopped_at_any_step_goes_on(whole, steps):
     name = f"stopped{steps}"
-    with pytest.raises(Stopped):
+    with pytest.raises(StopError):
         start(whole, name, on_step=stop_after(steps), resume=True)
     start(whole, name, resume=True)
     assert_same(whole, name)
@@ -132,7 +132,7 @@ def test_train_resume_may_have_more_epochs(whole):
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "gone"])
 def test_train_resume_uses_the_checkpoint_before_a_damaged_one(whole, damage, caplog):
     name = f"damaged-{damage}"
-    with pytest.raises(Stopped):
+    with pytest.raises(StopError):
         start(whole, name, on_step=stop_after(20))
     last = whole / name / "checkpoints/last.ckpt"
     content = bytearray(last.read_bytes())
@@ -152,7 +152,7 @@ def test_train_resume_uses_the_checkpoint_before_a_damaged_one(whole, damage, ca
 
 
 def test_train_resume_without_any_whole_checkpoint_says_so(whole):
-    with pytest.raises(Stopped):
+    with pytest.raises(StopError):
         start(whole, "lost", on_step=stop_after(20))
     for path in (whole / "lost/checkpoints").iterdir():
         path.write_bytes(path.read_bytes()[:1000])
@@ -182,7 +182,7 @@ def test_train_resume_refuses_another_run(whole):
 
 
 def test_predict_uses_the_checkpoint_before_a_missing_one(whole):
-    with pytest.raises(Stopped):
+    with pytest.raises(StopError):
         start(whole, "unlucky", on_step=stop_after(20))
     (whole / "unlucky/checkpoints/last.ckpt").unlink()
     assert load_run(whole / "unlucky")[1] == CONFIG

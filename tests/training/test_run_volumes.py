@@ -21,6 +21,12 @@ TINY = TrainConfig(
 )  # fmt: skip
 
 
+REGIONS = {
+    "labels": {"background": 0, "all": [1, 2], "b": [2], "ignore": 3},
+    "regions_class_order": [1, 2],
+}
+
+
 def run(folder, out, **settings):
     config = dataclasses.replace(TINY, **settings)
     return train(load_data(str(folder), config), config, out)
@@ -57,13 +63,14 @@ def test_train_predict_evaluate_volumes(tmp_path):
         ({"network": "basicunet", "features": (4,) * 5, "patch": (32, 16, 16)}, {"shape": (35, 20, 17)}),
         ({"network": "basicunet", "features": (4,) * 5, "patch": None}, {"shape": (40, 33, 17)}),
         ({"map_from": "volume", "augment": ("flip", "rotate90")}, {}),
-        ({"target_spacing": (2.0, 2.0, 2.0), "patch": (16, 16, 16), "augment": ("scale",)}, {"shape": (40, 40, 17)}),
+        ({"target_spacing": (2.0,) * 3, "patch": (16,) * 3, "augment": ("scale",)}, {"shape": (40, 40, 17)}),
         ({"dimensions": 2, "patch": (16, 16), "augment": ("rotate90",)}, {}),
         ({"dimensions": 2, "patch": None, "deep_supervision": "full"}, {}),
         ({"precision": "bf16-mixed", "accumulate": 2}, {}),
         ({"num_workers": 1}, {}),
         ({}, {"labels": {"background": 0, "a": 1, "b": 2, "ignore": 3}}),
-        ({"deep_supervision": "full"}, {"labels": {"background": 0, "all": [1, 2], "b": [2]}, "regions_class_order": [1, 2]}),
+        ({"deep_supervision": "full"}, REGIONS),
+        ({"map_from": "volume", "loss": "gdl+boundary"}, REGIONS),
     ],
     ids=lambda value: ",".join(value) or "plain",
 )  # fmt: skip

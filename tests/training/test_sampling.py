@@ -106,14 +106,14 @@ def test_draws_scale_keeps_labels_on_the_image():
 
 
 def test_draws_refuse_to_rotate_what_would_not_fit():
-    with pytest.raises(UserError, match="rotate90.*make both equal"):
+    with pytest.raises(UserError, match=r"rotate90.*make both equal"):
         draws(augment=("rotate90",), patch=(8, 4, 8))
-    with pytest.raises(UserError, match="rotate90.*make both equal"):
+    with pytest.raises(UserError, match=r"rotate90.*make both equal"):
         draws(augment=("rotate90",), spacing=(1.0, 2.0, 1.0))
 
 
 def test_config_refuses_what_makes_the_map_of_the_volume_stale():
-    with pytest.raises(UserError, match='"scale" changes distances.*stale'):
+    with pytest.raises(UserError, match=r'"scale" changes distances.*stale'):
         TrainConfig(map_from="volume", augment=("flip", "scale"))
 
 

@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -11,6 +12,10 @@ from boundaryloss.training.errors import UserError
 from boundaryloss.training.volumes import FileGrid, Volumes
 
 DATA = {"label_values": (0, 1), "ignore_value": None, "windows": ()}
+
+
+def count(folder):
+    return len(list(Path(folder).iterdir()))
 
 
 def cases_of(folder):
@@ -56,17 +61,17 @@ def test_file_grid_brings_labels_back_to_their_file(tmp_path, affine, target):
 def test_volumes_on_disc_are_prepared_once_and_again_when_the_file_changes(tmp_path, monkeypatch):
     cases, cache = cases_of(nnunet(tmp_path)), str(tmp_path / "cache")
     first = Volumes(cases, DATA, None, cache)[0]
-    assert len(os.listdir(cache)) == 1
+    assert count(cache) == 1
     with monkeypatch.context() as patch:
         patch.setattr("boundaryloss.training.volumes.read_case", None)
         again = Volumes(cases, DATA, None, cache)[0]
-    assert torch.equal(first["image"], again["image"]) and len(os.listdir(cache)) == 1
+    assert torch.equal(first["image"], again["image"]) and count(cache) == 1
     assert again["spacing"] == (1.0, 1.0, 2.0)
     Volumes(cases, DATA, (2.0, 2.0, 2.0), cache)[0]
     save(cases[0].labels, np.zeros((24, 20, 12), np.uint8))
     os.utime(cases[0].labels, (1, 1))
     assert not Volumes(cases, DATA, None, cache)[0]["labels"].any()
-    assert len(os.listdir(cache)) == 3
+    assert count(cache) == 3
 
 
 def test_volumes_in_memory_are_the_same(tmp_path):

@@ -17,8 +17,8 @@ from monai.data.dataset import CacheDataset, PersistentDataset
 from monai.data.dataset import Dataset as MonaiDataset
 from monai.data.meta_tensor import MetaTensor
 from monai.transforms.compose import Compose
-from monai.transforms.transform import Transform
 from monai.transforms.spatial.dictionary import Orientationd, Spacingd
+from monai.transforms.transform import Transform
 from monai.utils.enums import TraceKeys
 from torch import Tensor
 from torch.utils.data import Dataset
