@@ -46,6 +46,20 @@ def test_find_cases_reads_nnunet_pictures(tmp_path):
     assert (cases.dimensions, cases.channels, cases.spacing) == (2, 1, (1.0, 1.0))
 
 
+def test_find_cases_reads_files_that_dataset_json_lists(tmp_path):
+    nnunet(tmp_path, 3)
+    listed = {
+        f"n{i}": {"images": [f"imagesTr/c{i}_0000.nii.gz"], "label": f"labelsTr/c{i}.nii.gz"}
+        for i in range(3)
+    }
+    change(tmp_path / "dataset.json", dataset=listed)
+    cases = find_cases(tmp_path)
+    assert sorted(names(cases.train) + names(cases.test)) == ["n0", "n1", "n2"]
+    change(tmp_path / "dataset.json", dataset={"n0": {"images": []}})
+    with pytest.raises(UserError, match="'n0' in \"dataset\" must have"):
+        find_cases(tmp_path)
+
+
 def test_find_cases_gives_the_window_of_ct(tmp_path):
     cases = find_cases(decathlon(tmp_path, modality="CT"))
     (low, high), _ = cases.windows
@@ -111,7 +125,7 @@ def _channel_missing(path):
 
 
 def _channel_too_many(path):
-    save(path / "imagesTr/c1_0002.nii.gz", np.ones((24, 20, 12), np.int16))
+    save(path / "imagesTr/c1_0002.nii.gz", np.arange(24 * 20 * 12, dtype=np.int16).reshape(24, 20, 12))
 
 
 def _channel_of_other_size(path):
@@ -153,8 +167,12 @@ BAD = [
     (_undeclared, "labelsTr/c1.nii.gz", "label 7 is not in dataset.json"),
     (_other_affine, "labelsTr/c1.nii.gz", "affine is not that of c1_0000"),
     (_other_size, "labelsTr/c1.nii.gz", "24 x 20 x 13, but its image is 24 x 20 x 12"),
-    (_channel_missing, "imagesTr/c1_0001.nii.gz", "channels 0001, but dataset.json names 2"),
-    (_channel_too_many, "imagesTr/c1_0000.nii.gz", "channels 0000, 0001, 0002, but"),
+    (_channel_missing, "imagesTr/c1_0001.nii.gz", "files 0001, but dataset.json names 2 channels"),
+    (
+        _channel_too_many,
+        "imagesTr/c1_0000.nii.gz",
+        r"3 channels, but dataset.json names 2 channels \(MR0, MR1\)",
+    ),
     (_channel_of_other_size, "imagesTr/c1_0001.nii.gz", "24 x 21 x 12"),
     (_no_labels, "imagesTr/c1_0000.nii.gz", "no file of the same name in .*labelsTr"),
     (_no_image, "labelsTr/c1.nii.gz", "no file of the same name in .*imagesTr"),

@@ -102,6 +102,8 @@ def _inspect_case(case: Case, layout: Layout) -> Found:
             f"{case.labels}: label {min(values - declared)} is not in dataset.json; correct one of them"
         )
     array = np.concatenate([image for image, _ in images])
+    if layout.modalities and len(array) != len(layout.modalities):
+        raise _wrong_channels(case, layout, f"{len(array)} channels")
     objects = array[:, np.isin(labels, list(values - {0, layout.ignore}))]
     foreground = objects[:, :: max(1, objects.shape[1] // SAMPLES)].astype(np.float32)
     if len(shape) == 3:
@@ -119,15 +121,17 @@ def _check_files(case: Case, layout: Layout) -> None:
             raise UserError(
                 f"{path}: no file of the same name in {layout.folder / folder}; add it or move this one away"
             )
-    channels = len(layout.modalities)
-    if layout.kind == "nnunet":
+    if layout.numbered:
         numbers = [path.name[len(case.name) + 1 :][:4] for path in case.images]
-        for channel in range(max(channels, len(numbers))):
-            if f"{channel:04d}" not in numbers or channel >= channels:
-                raise UserError(
-                    f"{case.image}: channels {', '.join(numbers)}, but dataset.json names {channels} "
-                    f"({', '.join(layout.modalities)}); there must be {case.name}_0000 to _{channels - 1:04d}"
-                )
+        if numbers != [f"{channel:04d}" for channel in range(len(numbers))]:
+            raise _wrong_channels(case, layout, f"files {', '.join(numbers)}")
+
+
+def _wrong_channels(case: Case, layout: Layout, what: str) -> UserError:
+    names = ", ".join(layout.modalities)
+    return UserError(
+        f"{case.image}: {what}, but dataset.json names {len(layout.modalities)} channels ({names}); correct one"
+    )
 
 
 def _common_affine(case: Case) -> np.ndarray:

@@ -249,6 +249,6 @@ def _label_values(layout: Layout, found: set[int], wanted: Sequence[int] | None)
     chosen = wanted if wanted is not None else layout.label_values or sorted(found - {0})
     if not set(chosen) & found:
         raise UserError(f"{masks}: every mask is empty; there is nothing to learn")
-    if len(chosen) >= IGNORE and layout.ignore is not None:
-        raise UserError(f"{masks}: {len(chosen)} classes beside the ignore label; at most {IGNORE - 1}")
+    if len(chosen) >= IGNORE:
+        raise UserError(f"{masks}: {len(chosen)} classes; at most {IGNORE - 1}, so name the labels to keep")
     return (0, *dict.fromkeys(map(int, chosen)))

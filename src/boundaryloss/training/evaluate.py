@@ -111,9 +111,9 @@ def _case(
 ) -> list[Row]:
     prediction = read_labels(predicted)
     labels, steps = read_label_map(true)
-    prediction, truth = without_unlabelled(
-        class_indices(prediction, values), class_indices(labels, values, ignore)
-    )
+    prediction, truth = class_indices(prediction, values), class_indices(labels, values, ignore)
+    if ignore is not None:
+        prediction, truth = without_unlabelled(prediction, truth)
     return case_metrics(
         prediction,
         truth,

@@ -37,9 +37,10 @@ def atomic_write(path: Path, what: str, *, keep_as: Path | None = None) -> Itera
             path.replace(keep_as)
         temporary.replace(path)
     except OSError as error:
+        whole = " (the previous one is whole)" if path.exists() else ""
         raise UserError(
-            f"cannot write the {what} {path}: {error.strerror}; free some space or choose another folder "
-            "(the previous one is whole)"
+            f"cannot write the {what} {path}: {error.strerror}; "
+            f"free some space or choose another folder{whole}"
         ) from None
     finally:
         if temporary is not None:

@@ -50,6 +50,7 @@ class Layout:
     regions: tuple[tuple[int, ...], ...] = ()  # values of each region; none: the labels exclude each other
     region_values: tuple[int, ...] = ()  # the value to write for each region
     ignore: int | None = None  # the value of unlabelled voxels
+    numbered: bool = False  # whether images have one file per channel, named so
 
 
 def read_layout(folder: Path) -> Layout:
@@ -108,10 +109,14 @@ def list_files(folder: Path) -> dict[str, Path]:
 
 
 def _nnunet(folder: Path, description: Mapping[str, Any]) -> Layout:
-    images, labels = _group_channels(list_files(folder / "imagesTr")), list_files(folder / "labelsTr")
+    listed = description.get("dataset")
+    if listed:  # files anywhere
+        cases = tuple(_listed(folder, name, listed[name]) for name in sorted(listed))
+    else:
+        cases = _pair(_group_channels(list_files(folder / "imagesTr")), list_files(folder / "labelsTr"))
     values, regions, ignore = _declared_labels(folder, description)
     order = tuple(description.get("regions_class_order") or ())
-    if regions and len(order) != len(regions):
+    if regions and (len(order) != len(regions) or not {*order} <= {*values}):
         raise UserError(
             f"{folder / 'dataset.json'}: regions_class_order must name one value "
             f"for each of the {len(regions)} regions"
@@ -119,13 +124,23 @@ def _nnunet(folder: Path, description: Mapping[str, Any]) -> Layout:
     return Layout(
         "nnunet",
         folder,
-        _pair(images, labels),
+        cases,
         tuple(str(name) for name in description["channel_names"].values()),
         values,
         regions,
         order if regions else (),
         ignore,
+        numbered=not listed,
     )
+
+
+def _listed(folder: Path, name: str, files: Any) -> Case:
+    try:
+        return Case(name, tuple(folder / image for image in files["images"]), folder / files["label"])
+    except (KeyError, TypeError):
+        raise UserError(
+            f'{folder / "dataset.json"}: {name!r} in "dataset" must have "images": [files] and "label": file'
+        ) from None
 
 
 def _msd(folder: Path, description: Mapping[str, Any]) -> Layout:

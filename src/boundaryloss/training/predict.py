@@ -47,7 +47,7 @@ def predict(
     """
     module, config = load_run(run, checkpoint)
     data = module.data
-    cases = find_images(images, numbered=data.get("layout") == "nnunet")
+    cases = find_images(images, numbered=data.get("numbered", False))
     good = [case for case in cases if _is_good(case, run, data, on_bad)]
     if not good:
         raise UserError(f"{images}: no image in it can be used")

@@ -115,7 +115,7 @@ def _prepare(data: RunData, config: TrainConfig, out: Path, resume: bool) -> Pat
         if is_first_process():
             if not (out / "splits.json").exists():
                 _write_lists(data, out)
-            for leftover in (*out.glob(".*.*"), *(out / "checkpoints").glob(".*.*")):  # of a killed write
+            for leftover in (out / "checkpoints").glob(".*.ckpt.*"):  # of a killed write
                 leftover.unlink()
             if damaged:
                 logging.getLogger("boundaryloss").warning(

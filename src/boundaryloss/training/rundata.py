@@ -35,7 +35,7 @@ class RunData:
     ignore_value: int | None = None
     windows: tuple[tuple[float, ...], ...] = ()
     slicewise: bool = False  # volumes, for a 2-D network
-    layout: str = "plain"
+    numbered: bool = False  # images have one file per channel, NAME_0000, NAME_0001, ...
     with_object: tuple[str, ...] = ()  # names of test volumes that are not empty
     skipped: tuple[str, ...] = ()  # a line about each bad case
 
@@ -73,7 +73,7 @@ class RunData:
             slicewise=collection.dimensions > len(spacing),
             regions=collection.regions,
             painted=tuple(index[value] for value in layout.region_values),
-            layout=layout.kind,
+            numbered=layout.numbered,
             with_object=tuple(
                 case.name for case in collection.test if collection.found[case.name].values & {*index} - {0}
             ),
@@ -95,7 +95,7 @@ class RunData:
             "num_classes": len(self.label_values),
             "label_values": list(self.label_values),
             "spacing": list(self.spacing),
-            "layout": self.layout,
+            "numbered": self.numbered,
             "ignore": self.ignore_value is not None,
             "regions": [list(region) for region in self.regions],
             "painted": list(self.painted),
