@@ -128,10 +128,8 @@ def _check_files(case: Case, layout: Layout) -> None:
 
 
 def _wrong_channels(case: Case, layout: Layout, what: str) -> UserError:
-    names = ", ".join(layout.modalities)
-    return UserError(
-        f"{case.image}: {what}, but dataset.json names {len(layout.modalities)} channels ({names}); correct one"
-    )
+    declared = f"{len(layout.modalities)} channels ({', '.join(layout.modalities)})"
+    return UserError(f"{case.image}: {what}, but dataset.json names {declared}; make them agree")
 
 
 def _common_affine(case: Case) -> np.ndarray:
