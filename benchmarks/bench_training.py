@@ -2,8 +2,8 @@
 
     python benchmarks/bench_training.py [--accelerator gpu] [--rounds N]
 
-One generated dataset, one network, the same patches; only the loss differs. Seconds are medians over steps, and
-the losses take turns, so that a machine that slows down slows them all.
+One generated dataset, one network, the same patches; only the loss differs. Seconds are medians over steps,
+and the losses take turns, so that a machine that slows down slows them all.
 """
 
 import argparse

@@ -3,6 +3,7 @@
 Whatever is heavy is imported inside the commands, so that `--help` answers at once.
 """
 
+import errno
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -51,6 +52,8 @@ class OneLineErrors(click.Group):
                 raise
             _fail(f'{package} is not installed: pip install "boundaryloss[train]"')
         except OSError as error:
+            if error.errno == errno.ENOSPC:
+                _fail("the disc is full; free some space (train: and go on with --resume)")
             if error.filename is None:
                 raise
             _fail(f"{error.filename}: {error.strerror}")
