@@ -63,7 +63,7 @@ def decathlon(folder, count=5, *, channels=2, modality="MRI"):
 
 
 def stacked(source, folder, spacing=(1.0, 1.0, 2.0)):
-    """An nnU-Net dataset of volumes from a plain folder of slices PATIENT_z..., and a fold for each patient."""
+    """An nnU-Net dataset of volumes from a plain folder of slices PATIENT_zNNN, and a fold per patient."""
     names = sorted(path.stem for path in (source / "images").iterdir())
     patients = sorted({name.split("_")[0] for name in names})
     for patient in patients:
