@@ -119,5 +119,9 @@ class SegmentationModule(lightning.LightningModule):
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[np.ndarray]:
         """The class of every voxel, on the grid of each sample's file."""
-        logits = [on_file_grid(batch, index, one) for index, one in enumerate(self(batch["image"]).float())]
+        logits = self.file_logits(batch)
         return [classes_of(one[None], self.data)[0].to(torch.uint8).cpu().numpy() for one in logits]
+
+    def file_logits(self, batch: Mapping[str, Any]) -> list[Tensor]:
+        """Logits `(class, *space)` of each sample of a test batch, on the grid of its file."""
+        return [on_file_grid(batch, index, one) for index, one in enumerate(self(batch["image"]).float())]
