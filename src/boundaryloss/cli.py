@@ -43,7 +43,9 @@ class OneLineErrors(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            _fail("interrupted; what was finished so far is on disk (train goes on with --resume)", INTERRUPTED)
+            _fail(
+                "interrupted; what was finished so far is on disk (train goes on with --resume)", INTERRUPTED
+            )
         except UserError as error:
             _fail(str(error))
         except ModuleNotFoundError as error:
