@@ -15,6 +15,7 @@ from boundaryloss.training.config import TrainConfig, read_config
 from boundaryloss.training.data import Slices
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.run import RunData, count_steps, train
+from boundaryloss.training.sampling import Draws
 
 TINY = TrainConfig(epochs=2, batch_size=4, features=(4, 4, 4, 4, 4), validation=0.25, accelerator="cpu")
 
@@ -46,7 +47,8 @@ def test_train_leaves_a_complete_run(tmp_path, data):
         assert (run / name).stat().st_size > 0
     assert (run / "checkpoints/best.ckpt").is_file()
     assert list((run / "tensorboard").glob("events*")) and len(list((run / "pictures").glob("*.png"))) == 2
-    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+    kept = sorted(path.name for path in (run / "checkpoints").iterdir())
+    assert kept == ["best.ckpt", "last.ckpt", "previous.ckpt"]
     assert len(steps) == count_steps(data, TINY) == 4
     assert read_config(run / "config.toml") == TINY
     assert json.loads((run / "splits.json").read_text())["test"] == data.test.names
@@ -70,6 +72,15 @@ def test_train_is_the_same_for_the_same_seed(tmp_path, data):
     assert (tmp_path / "a/cases.csv").read_text() == (tmp_path / "b/cases.csv").read_text()
     losses = [[row["loss"] for row in read_rows(tmp_path / name / "metrics.csv")] for name in ("a", "b")]
     assert losses[0] == losses[1]
+
+
+def test_train_draws_anew_every_epoch(tmp_path, data, monkeypatch):
+    keys, draw = [], Draws.__getitem__
+    monkeypatch.setattr(Draws, "__getitem__", lambda self, key: keys.append(key) or draw(self, key))
+    train(data, TINY, tmp_path / "run")
+    assert [epoch for epoch, _ in keys] == [0] * 6 + [1] * 6
+    orders = [[position for _, position in keys[start : start + 6]] for start in (0, 6)]
+    assert orders[0] != orders[1] and sorted(orders[0]) == sorted(orders[1]) == list(range(6))
 
 
 def test_train_learns_a_square(tmp_path, data):
@@ -107,7 +118,7 @@ def test_train_interrupted_leaves_what_it_has(tmp_path, data):
         train(data, TINY, tmp_path / "run", on_step=interrupt_in_the_second_epoch)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert len(read_rows(tmp_path / "run/metrics.csv")) == 1
-    assert read_checkpoint(tmp_path / "run/checkpoints/last.ckpt")["epoch"] == 1
+    assert read_checkpoint(tmp_path / "run/checkpoints/last.ckpt")["epoch"] == 0  # the last whole one
 
 
 def test_train_prints_nothing(tmp_path, data, capfd):
@@ -137,11 +148,10 @@ def test_save_checkpoint_that_fails_half_way_leaves_the_old_one(tmp_path):
 
 
 def test_train_with_a_full_disc_is_one_line_and_keeps_the_last_checkpoint(tmp_path, data, monkeypatch):
-    calls, fsync = [], os.fsync
+    fsync = os.fsync
 
-    def full_in_the_second_epoch(handle):  # each: metrics.csv, then two checkpoints
-        calls.append(handle)
-        if len(calls) > 4:
+    def full_in_the_second_epoch(handle):
+        if (tmp_path / "run/checkpoints/last.ckpt").exists():
             raise OSError(errno.ENOSPC, "No space left on device")
         fsync(handle)
 

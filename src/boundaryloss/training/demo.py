@@ -9,6 +9,7 @@ import torch
 
 from boundaryloss.distance import signed_distance_map
 from boundaryloss.training.config import TrainConfig
+from boundaryloss.training.data import Slices
 from boundaryloss.training.predict import load_run
 from boundaryloss.training.run import RunData, count_steps, prepare_directory, train
 
@@ -71,8 +72,8 @@ def run_directory(out: Path, loss: str, seed: int) -> Path:
 
 def _write_slices(out: Path, data: RunData) -> None:
     """What the figure shows: slices at even steps through those with a lesion, predicted by seed 0."""
+    assert isinstance(data.test, Slices) and data.test.labels is not None
     labels = data.test.labels
-    assert labels is not None
     filled = [index for index in range(len(labels)) if labels[index].any()]
     shown = [filled[i] for i in np.linspace(0, len(filled) - 1, SHOWN + 2).round().astype(int)[1:-1]]
     images = np.stack([data.test.images[index] for index in shown])
