@@ -12,7 +12,16 @@ from boundaryloss.training.errors import UserError
 from boundaryloss.training.metrics import write_csv
 
 StepReport = Callable[[str], None]
-COLUMNS = ("loss", "region", "boundary", "region_weight", "boundary_weight", "validation_dice")
+COLUMNS = (
+    "loss",
+    "region",
+    "boundary",
+    "region_weight",
+    "boundary_weight",
+    "region_gradient",
+    "boundary_gradient",
+    "validation_dice",
+)
 
 
 class History(Callback):

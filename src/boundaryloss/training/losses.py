@@ -1,10 +1,14 @@
-"""The losses by name: MONAI's region losses, each alone or with the boundary loss."""
+"""The losses by name: MONAI's region losses, and three boundary losses: ours, MONAI's, the official one."""
 
+from collections.abc import Sequence
+
+from monai.losses import boundary_loss as monai_boundary
 from monai.losses.dice import DiceCELoss, DiceLoss, GeneralizedDiceLoss
 from torch import Tensor, nn
 
-from boundaryloss.losses import BoundaryLoss, RegionBoundaryLoss
-from boundaryloss.training.config import TrainConfig
+from boundaryloss.distance import signed_distance_map
+from boundaryloss.losses import BoundaryLoss, RegionBoundaryLoss, boundary_loss
+from boundaryloss.training.config import TERMS, TrainConfig
 
 
 class CrossEntropy(nn.CrossEntropyLoss):
@@ -15,19 +19,59 @@ class CrossEntropy(nn.CrossEntropyLoss):
         return super().forward(input, target.squeeze(1))
 
 
+class MonaiBoundaryLoss(monai_boundary.BoundaryLoss):
+    """MONAI's own boundary loss on the foreground, in pixels: it knows neither spacing nor mask."""
+
+    def __init__(self) -> None:
+        super().__init__(include_background=False, to_onehot_y=True, softmax=True)
+
+    def forward(
+        self, input: Tensor, target: Tensor, *, spacing: Sequence[float] | None = None, mask: None = None
+    ) -> Tensor:
+        """Their loss; `spacing` is not used, as they do not."""
+        return super().forward(input, target)
+
+
+class OfficialBoundaryLoss(nn.Module):
+    """The boundary loss as the code published with the MIDL paper computes it, on the foreground.
+
+    Its maps have the type of the labels, so that distances are cut to whole pixels. One thing is left out: a
+    class that fills the image, for which SciPy measures to a voxel outside of it; here its map is zero.
+    """
+
+    def forward(
+        self, logits: Tensor, target: Tensor, *, spacing: Sequence[float] | None = None, mask: None = None
+    ) -> Tensor:
+        """Mean over batch, foreground classes and pixels; `spacing` is not used."""
+        phi = signed_distance_map(target[:, 0], logits.shape[1], boundary="pixel").trunc()
+        return boundary_loss(logits.softmax(1)[:, 1:], phi)
+
+
 def make_loss(name: str, config: TrainConfig, spacing: tuple[float, ...] | None = None) -> nn.Module:
     """The loss called `name`, for logits `(batch, class, *space)` and labels `(batch, 1, *space)`.
 
     Args:
-        name: `ce`, `dice`, `gdl` or `dicece`; with `+boundary` it is a `RegionBoundaryLoss`.
+        name: a region loss `ce`, `dice`, `gdl` or `dicece`; a boundary term `boundary`, `monai.BoundaryLoss`
+            or `official.BoundaryLoss`; or both with a `+` between, which makes a `RegionBoundaryLoss`.
         config: gives the schedule.
         spacing: the pixel size that the distance map is measured in; default one pixel.
     """
-    region_name, _, with_boundary = name.partition("+")
-    region = _make_region(region_name)
-    if not with_boundary:
-        return region
-    return RegionBoundaryLoss(region, BoundaryLoss(spacing=spacing), config.make_schedule())
+    if name in TERMS:
+        return _make_term(name, spacing)
+    region, _, term = name.partition("+")
+    if not term:
+        return _make_region(region)
+    return RegionBoundaryLoss(_make_region(region), _make_term(term, spacing), config.make_schedule())
+
+
+def _make_term(name: str, spacing: tuple[float, ...] | None) -> nn.Module:
+    if name == "boundary":
+        return BoundaryLoss(spacing=spacing)
+    if name == "monai.BoundaryLoss":
+        return MonaiBoundaryLoss()
+    if name == "official.BoundaryLoss":
+        return OfficialBoundaryLoss()
+    raise ValueError(f"unknown boundary loss {name!r}")
 
 
 def _make_region(name: str) -> nn.Module:

@@ -6,11 +6,13 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from monai.networks.nets.basic_unet import BasicUNet
 from torch import Tensor
 
 from boundaryloss.losses import RegionBoundaryLoss
 from boundaryloss.training.config import from_dict
+from boundaryloss.training.gradients import term_gradients
 from boundaryloss.training.losses import make_loss
 
 
@@ -41,9 +43,15 @@ class SegmentationModule(lightning.LightningModule):
         """Logits `(batch, class, height, width)` of `(batch, channel, height, width)`."""
         return self.network(images)
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam, as in the paper."""
-        return torch.optim.Adam(self.parameters(), lr=self.config.learning_rate)
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Adam, as in the paper, and its halving of the learning rate if asked for."""
+        optimizer = torch.optim.Adam(self.parameters(), lr=self.config.learning_rate)
+        if not self.config.halve_after:
+            return optimizer
+        halving = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimizer, mode="max", factor=0.5, patience=self.config.halve_after
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": halving, "monitor": "validation_dice"}}
 
     def on_train_epoch_start(self) -> None:
         """Give both terms the weights of this epoch."""
@@ -63,6 +71,8 @@ class SegmentationModule(lightning.LightningModule):
                 "region_weight": region_weight,
                 "boundary_weight": boundary_weight,
             }
+            if batch_idx == 0:  # for a curve, once an epoch is enough
+                terms |= term_gradients(logits, region, boundary)
         else:
             loss = self.loss(logits, labels)
             terms = {"region": loss}

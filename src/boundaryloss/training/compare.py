@@ -1,0 +1,234 @@
+"""Every run of an experiment, one ordinary training each, and what the report needs to know beside it.
+
+    out/comparison.json         the experiment, the cases, the runs
+    out/images.npz              one plane of every tested case: image and truth
+    out/runs/NAME/              as `train` leaves it, and besides
+        planes.npz              the prediction on these planes
+        operating_points.csv    lesions found and false lesions at every threshold
+        run.json                time, machine and versions; written last
+
+A run that has its run.json is done, and is left alone when the experiment is started again.
+"""
+
+import functools
+import importlib.metadata
+import json
+import multiprocessing
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from boundaryloss.training.callbacks import StepReport
+from boundaryloss.training.config import read_config
+from boundaryloss.training.data import Slices, collate
+from boundaryloss.training.errors import UserError
+from boundaryloss.training.experiment import Experiment, Run, Source
+from boundaryloss.training.files import atomic_write
+from boundaryloss.training.metrics import write_csv
+from boundaryloss.training.operating_points import operating_points
+from boundaryloss.training.predict import load_run
+from boundaryloss.training.run import RunData, count_steps, prepare_directory, train
+from boundaryloss.training.split import patient
+
+Progress = Callable[[int, int, str], None]
+PACKAGES = ("boundaryloss", "torch", "monai", "lightning", "numpy", "scipy")
+
+
+def run_experiment(
+    experiment: Experiment,
+    out: Path,
+    *,
+    jobs: int = 1,
+    progress: Progress = lambda done, total, text: None,
+) -> None:
+    """Train what is not done yet, and leave in `out` all that the report reads.
+
+    Args:
+        experiment: what to compare.
+        out: the experiment's directory: new, or begun before with the same settings.
+        jobs: how many runs at a time, each in a process of its own.
+        progress: is called with steps done, steps in all, and a line of text.
+
+    Raises:
+        UserError: `out` holds something else, or a run failed; what is finished is kept.
+    """
+    runs = list(experiment.runs())
+    data = [_load(experiment.source(fold)) for fold in range(len(experiment.folds))]
+    _prepare(out)
+    waiting = [run for run in runs if not _is_done(out, run, data[run.fold].test.names)]
+    _write_facts(experiment, out, data)
+    _write_images(out, [slices.test for slices in data])
+    steps = {run.name: count_steps(data[run.fold], run.config) for run in runs}
+    total, done = sum(steps.values()), sum(steps.values()) - sum(steps[run.name] for run in waiting)
+
+    def advance(count: int, run: Run, text: str) -> None:
+        nonlocal done
+        done += count
+        progress(done, total, f"{run.name}, {text}")
+
+    if jobs > 1:
+        for run in _in_processes(experiment, out, waiting, jobs):
+            advance(steps[run.name], run, "done")
+    else:
+        for run in waiting:
+            _one_run(experiment, out, run, on_step=functools.partial(advance, 1, run))
+
+
+def _in_processes(experiment: Experiment, out: Path, runs: list[Run], jobs: int) -> Iterator[Run]:
+    """Run several at a time, the processor's cores shared among them."""
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (threads,)) as pool:
+        futures = {pool.submit(_one_run, experiment, out, run): run for run in runs}
+        try:
+            for future in as_completed(futures):
+                future.result()
+                yield futures[future]
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@functools.cache
+def _load(source: Source) -> RunData:
+    """Every process reads each fold once."""
+    return source.load()
+
+
+def _one_run(experiment: Experiment, out: Path, run: Run, on_step: StepReport | None = None) -> None:
+    """Train, test, and write run.json last."""
+    directory, data = out / "runs" / run.name, _load(experiment.source(run.fold))
+    if directory.exists():
+        shutil.rmtree(directory)  # begun and not finished
+    started = time.time()
+    try:
+        train(data, run.config, directory, on_step=on_step)
+    except UserError as error:
+        raise UserError(f"run {run.name}: {error}") from None
+    module, _ = load_run(directory)
+    planes, rows = {}, []
+    for name, truth, probabilities in _probabilities(module, data.test):
+        planes[name] = _plane(probabilities.argmax(0).astype(np.uint8), truth)
+        rows += operating_points(probabilities, truth, name=name, label_values=data.label_values)
+    _write_arrays(directory / "planes.npz", planes)
+    write_csv(directory / "operating_points.csv", rows)
+    facts = {
+        "method": run.method.name,
+        "fold": run.fold,
+        "seed": run.seed,
+        "seconds": round(time.time() - started, 1),
+        "finished": time.strftime("%Y-%m-%d %H:%M"),
+        "train_cases": len(data.train),
+        "test_cases": len(data.test),
+        "hardware": _hardware(),
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+    _write_json(directory / "run.json", facts)
+
+
+def _probabilities(module: Any, slices: Slices) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Name, truth and class probabilities of every case."""
+    assert slices.labels is not None
+    batches = DataLoader(slices, collate_fn=collate)
+    with torch.inference_mode():
+        for name, truth, batch in zip(slices.names, slices.labels, batches, strict=True):
+            probabilities = module(batch["image"].to(module.device)).softmax(1)[0].cpu().numpy()
+            yield name, truth, probabilities[(slice(None), *map(slice, truth.shape))]
+
+
+def _plane(array: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """What a page can show of a case: a slice as it is; of a volume the plane with most of the truth."""
+    return array if truth.ndim == 2 else array[..., int((truth > 0).sum(axis=(0, 1)).argmax())]
+
+
+def _is_done(out: Path, run: Run, test_names: list[str]) -> bool:
+    """Whether the run is finished, with these settings and this test set."""
+    directory = out / "runs" / run.name
+    if not (directory / "run.json").exists():
+        return False
+    split = json.loads((directory / "splits.json").read_text(encoding="utf-8"))
+    if read_config(directory / "config.toml") != run.config or split["test"] != test_names:
+        raise UserError(
+            f"{directory} was made with other settings or data; give a new directory with --out, "
+            "or remove this run to make it again"
+        )
+    return True
+
+
+def _prepare(out: Path) -> None:
+    """Make `out`; one that holds anything but a comparison is refused."""
+    if out.exists() and not (out / "comparison.json").exists():
+        prepare_directory(out)  # empty, or an error
+    try:
+        (out / "runs").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the directory {out / 'runs'}: {error.strerror}") from None
+
+
+def _write_images(out: Path, tests: list[Slices]) -> None:
+    arrays = {}
+    for slices in tests:
+        assert slices.labels is not None
+        for name, image, truth in zip(slices.names, slices.images, slices.labels, strict=True):
+            grey = (image[0].clip(0, 1) * 255).round().astype(np.uint8)
+            arrays[f"image/{name}"], arrays[f"truth/{name}"] = _plane(grey, truth), _plane(truth, truth)
+    _write_arrays(out / "images.npz", arrays)
+
+
+def _write_facts(experiment: Experiment, out: Path, data: list[RunData]) -> None:
+    names = [name for fold in data for name in fold.test.names]
+    if len({patient(name) for name in names}) in (1, len(names)):
+        groups = {name: name for name in names}  # one word before all names is no patient
+    else:
+        groups = {name: patient(name) for name in names}
+    facts = {
+        "title": experiment.title,
+        "data": experiment.data,
+        "seeds": experiment.seeds,
+        "folds": experiment.folds,
+        "labels": data[0].label_values[1:],
+        "spacing": data[0].spacing,
+        "train_cases": [len(fold.train) for fold in data],
+        "groups": groups,
+        "methods": [
+            {
+                "name": method.name,
+                "baseline": method.baseline,
+                "loss": method.config.loss,
+                "epochs": method.config.epochs,
+                "runs": [run.name for run in experiment.runs() if run.method == method],
+            }
+            for method in experiment.methods
+        ],
+    }
+    _write_json(out / "comparison.json", facts)
+
+
+def _hardware() -> str:
+    """The processor, or the GPU, that trains."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = (line.partition(":") for line in info.read_text().splitlines())
+        model = next((value.strip() for key, _, value in lines if key.startswith("model name")), model)
+    return f"{model}, {torch.get_num_threads()} thread(s)"
+
+
+def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    with atomic_write(path, "arrays") as file:
+        np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    with atomic_write(path, "facts") as file:
+        file.write((json.dumps(content, indent=1) + "\n").encode())
