@@ -1,4 +1,4 @@
-"""The command `boundaryloss`: demo, train, predict, evaluate, distmap.
+"""The command `boundaryloss`: demo, train, predict, evaluate, compare, convert, distmap.
 
 Whatever is heavy is imported inside the commands, so that `--help` answers at once.
 """
@@ -14,6 +14,7 @@ except ModuleNotFoundError:
     raise SystemExit(2) from None
 
 EXTRA = {
+    "jinja2",
     "lightning",
     "matplotlib",
     "monai",
@@ -186,6 +187,36 @@ def evaluate(predictions: Path, truth: Path, out: Path, spacing: str | None, onl
 
     steps = _numbers(spacing, float, "--spacing takes numbers such as 0.8,0.5")
     _print_summary(evaluate_folders(predictions, truth, out, spacing=steps, allow_missing=only_predicted))
+
+
+@cli.command()
+@click.argument("experiment", type=FOLDER)
+@click.option("--out", type=FOLDER, required=True, help="Directory: new, or one to go on with.")
+@click.option("--data", help="Data folder, in place of the one that EXPERIMENT names.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at a time.")
+def compare(experiment: Path, out: Path, data: str | None, jobs: int) -> None:
+    """Train every method of EXPERIMENT.toml with every seed and fold, and draw one report.
+
+    Runs that are finished are left alone: start it again after an interruption, or with more seeds.
+    """
+    from boundaryloss.report.page import write_report
+    from boundaryloss.training.compare import run_experiment
+    from boundaryloss.training.experiment import read_experiment
+
+    chosen = read_experiment(experiment, data)
+    with _bar() as bar:
+        task = bar.add_task("reading the data", total=None)
+        run_experiment(
+            chosen,
+            out,
+            jobs=jobs,
+            progress=lambda done, total, text: bar.update(
+                task, completed=done, total=total, description=text
+            ),
+        )
+        bar.update(task, description="drawing the report")
+        report = write_report(out)
+    click.echo(f"{report}\n{out / 'summary.csv'}")
 
 
 @cli.command()

@@ -34,7 +34,7 @@ from boundaryloss.training.errors import UserError
 from boundaryloss.training.experiment import Experiment, Run, Source
 from boundaryloss.training.files import atomic_write
 from boundaryloss.training.metrics import write_csv
-from boundaryloss.training.operating_points import operating_points
+from boundaryloss.training.operating_points import THRESHOLDS, operating_points
 from boundaryloss.training.predict import load_run
 from boundaryloss.training.run import RunData, count_steps, prepare_directory, train
 from boundaryloss.training.split import patient
@@ -198,6 +198,8 @@ def _write_facts(experiment: Experiment, out: Path, data: list[RunData]) -> None
         "spacing": data[0].spacing,
         "train_cases": [len(fold.train) for fold in data],
         "groups": groups,
+        "thresholds": THRESHOLDS,
+        "experiment": experiment.text,
         "methods": [
             {
                 "name": method.name,
@@ -221,7 +223,7 @@ def _hardware() -> str:
     if info.exists():
         lines = (line.partition(":") for line in info.read_text().splitlines())
         model = next((value.strip() for key, _, value in lines if key.startswith("model name")), model)
-    return f"{model}, {torch.get_num_threads()} thread(s)"
+    return f"{model}, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
 
 
 def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

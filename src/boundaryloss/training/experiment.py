@@ -97,7 +97,8 @@ class Experiment:
         seeds: of the runs of every method; all methods get the same.
         folds: each a tuple of beginnings of the names to test on; an empty one leaves the split to the data
             folder, see `find_cases`. Every case is tested in one fold at most.
-        methods: at least one, the first being the default baseline.
+        methods: at least one.
+        text: the file it was read from, for the report.
     """
 
     title: str
@@ -105,6 +106,7 @@ class Experiment:
     seeds: tuple[int, ...]
     folds: tuple[tuple[str, ...], ...]
     methods: tuple[Method, ...]
+    text: str = ""
 
     def runs(self) -> Iterator[Run]:
         """Seed by seed, so that an unfinished experiment is still balanced."""
@@ -143,7 +145,10 @@ def read_experiment(path: Path, data: str | None = None) -> Experiment:
     if "seed" in train:
         raise UserError(f"{path}: give seeds = [{train['seed']!r}] at the top instead of seed in [train]")
     methods = _read_methods(path, content.get("methods"), train)
-    return Experiment(title, data, _read_seeds(path, content), _read_folds(path, content, data), methods)
+    folds = _read_folds(path, content, data)
+    return Experiment(
+        title, data, _read_seeds(path, content), folds, methods, path.read_text(encoding="utf-8")
+    )
 
 
 def _read_seeds(path: Path, content: Mapping[str, Any]) -> tuple[int, ...]:
