@@ -11,6 +11,8 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from boundaryloss.report.findings import OPERATING_POINT, Finding, curve
 from boundaryloss.report.results import Method, Results
@@ -52,6 +54,7 @@ STYLE: Any = {
     "legend.labelcolor": INK,
     "figure.constrained_layout.use": True,
 }
+DASHES = ("-", (0, (3, 2)))
 PIXEL = 1 / 72  # of the SVG, in inches
 
 _figures = itertools.count()
@@ -166,7 +169,7 @@ def balance(results: Results) -> Figure | None:
     panels = [
         ("boundary_weight", "alpha, the boundary weight", "linear"),
         ("region_gradient boundary_gradient", "gradient norms, unweighted", "log"),
-        ("pull", "weighted boundary gradient / region gradient", "log"),
+        ("pull", "boundary / region, weighted", "log"),
     ]
     return _by_epoch(methods, panels)
 
@@ -196,32 +199,30 @@ def case_dice(method: Method, label: int) -> np.ndarray:
 
 
 def _by_epoch(methods: Sequence[Method], panels: Sequence[tuple[str, str, str]]) -> Figure:
+    """A panel of each (columns of metrics.csv, title, scale); a second column is dashed."""
     width = 820 / max(len(panels), 2)
     figure = Figure(figsize=(width * len(panels) * PIXEL, 270 * PIXEL))
-    for axis, (names, title, scale) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
-    ):
-        for style, name in zip(("-", (0, (3, 2))), names.split(), strict=False):
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axis, (names, title, scale) in zip(axes, panels, strict=True):
+        for name, dash in zip(names.split(), DASHES, strict=False):
             for method in methods:
-                values = _history(method, name)
-                _band(axis, values, colour(method), style, method.name if style == "-" else None)
+                _band(axis, _history(method, name), colour(method), dash)
         axis.set(title=title, xlabel="epoch", yscale=scale)
-        if "gradient" in names:
-            axis.plot([], [], color=MUTED, label="region")
-            axis.plot([], [], color=MUTED, linestyle=(0, (3, 2)), label="boundary")
-    figure.axes[0].legend(fontsize=10)
-    if len(panels) > 1 and "gradient" in panels[1][0]:
-        figure.axes[1].legend(handles=figure.axes[1].lines[-2:], fontsize=10)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if len(names.split()) > 1:
+            lines = [Line2D([], [], color=MUTED, linestyle=dash) for dash in DASHES]
+            axis.legend(lines, [name.partition("_")[0] for name in names.split()], fontsize=10)
+    axes[0].legend([Line2D([], [], color=colour(m)) for m in methods], [m.name for m in methods], fontsize=10)
     return figure
 
 
-def _band(axis: Axes, values: np.ndarray, shade: str, style: Any, label: str | None) -> None:
+def _band(axis: Axes, values: np.ndarray, shade: str, dash: Any) -> None:
     """Mean and range over runs (run, epoch); epochs without a value are left out."""
     shown = np.isfinite(values).any(axis=0)
     epochs, values = np.flatnonzero(shown) + 1, values[:, shown]
     if len(epochs):
         axis.fill_between(epochs, np.nanmin(values, 0), np.nanmax(values, 0), color=shade, alpha=0.15, lw=0)
-        axis.plot(epochs, np.nanmean(values, 0), color=shade, linestyle=style, linewidth=1.8, label=label)
+        axis.plot(epochs, np.nanmean(values, 0), color=shade, linestyle=dash, linewidth=1.8)
 
 
 def _history(method: Method, name: str) -> np.ndarray:

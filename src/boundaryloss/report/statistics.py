@@ -7,6 +7,7 @@ independently: the patient if a patient has several cases, else the case.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -38,7 +39,7 @@ class Difference:
 
     def is_significant(self, p: float) -> bool:
         """Whether the corrected `p` and the interval both exclude chance."""
-        return p < SIGNIFICANT and not self.low <= 0 <= self.high
+        return np.isfinite(self.mean) and p < SIGNIFICANT and (self.low > 0 or self.high < 0)
 
 
 def by_unit(terms: np.ndarray, units: Sequence[str]) -> np.ndarray:
@@ -93,11 +94,11 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def wilcoxon(differences: np.ndarray) -> float:
-    """Two-sided p-value of the signed-rank test; 1 if nothing differs."""
-    if not np.any(differences):
+    """Two-sided p-value of the signed-rank test; 1 if nothing differs, or there is a single unit."""
+    if len(differences) < 2 or not np.any(differences):
         return 1.0
-    exact = len(differences) <= 12  # with ties the normal approximation is bad for few units
-    method = stats.PermutationMethod(n_resamples=2**13) if exact else "approx"
+    few = len(differences) <= 12  # with ties the normal approximation is poor: all signs are tried instead
+    method: Any = stats.PermutationMethod() if few else "approx"
     return float(stats.wilcoxon(differences, zero_method="pratt", method=method).pvalue)  # pyright: ignore
 
 
