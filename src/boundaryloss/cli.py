@@ -220,6 +220,22 @@ def compare(experiment: Path, out: Path, data: str | None, jobs: int) -> None:
 
 
 @cli.command()
+@click.argument("dataset", type=click.Choice(["isles2018", "wmh2017", "acdc"]))
+@click.argument("source", type=FOLDER)
+@click.argument("out", type=FOLDER)
+def convert(dataset: str, source: Path, out: Path) -> None:
+    """Make a data folder OUT of a data set of the paper, unpacked in SOURCE."""
+    from boundaryloss.training.convert import convert as convert_data
+
+    with _bar() as bar:
+        task = bar.add_task(dataset, total=None)
+        count = convert_data(
+            dataset, source, out, progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    click.echo(f"{count} slices in {out}")
+
+
+@cli.command()
 @click.argument("labels", type=FOLDER)
 @click.option("--out", type=FOLDER, required=True, help="NIfTI (.nii, .nii.gz) or TIFF (.tif) to write.")
 @click.option("--boundary", type=click.Choice(["interface", "pixel"]), default="interface", show_default=True)
