@@ -4,6 +4,8 @@ Whatever is heavy is imported inside the commands, so that `--help` answers at o
 """
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -80,29 +82,23 @@ def cli() -> None:
 def demo(out: Path, seeds: int) -> None:
     """Watch a network learn with and without the boundary loss (about 2.5 minutes).
 
-    Trains on generated slices with tiny lesions, prints a table with spread and paired differences, and draws
-    demo.png. Nothing is downloaded.
+    Trains on generated slices with tiny lesions, prints a table with spread and tested differences, and draws
+    demo.png and report.html. Nothing is downloaded.
     """
     from rich.console import Console
 
     from boundaryloss.report.comparison import write_comparison
     from boundaryloss.report.figure import draw_figure
-    from boundaryloss.training.demo import run_demo
-    from boundaryloss.training.run import prepare_directory
+    from boundaryloss.report.page import write_report
+    from boundaryloss.training.demo import demo_experiment, run_demo
 
-    prepare_directory(out)
-    with _bar() as bar:
-        task = bar.add_task("drawing the phantom", total=None)
-        run_demo(
-            out,
-            seeds,
-            progress=lambda done, total, text: bar.update(
-                task, completed=done, total=total, description=text
-            ),
-        )
+    with _progress() as progress:
+        run_demo(out, demo_experiment(seeds), progress=progress)
     console = Console()
     write_comparison(out, console)
-    console.print(f"\nfigure: {draw_figure(out)}", highlight=False, soft_wrap=True)
+    console.print(
+        f"\nfigure: {draw_figure(out)}\nreport: {write_report(out)}", highlight=False, soft_wrap=True
+    )
 
 
 @cli.command()
@@ -199,24 +195,18 @@ def compare(experiment: Path, out: Path, data: str | None, jobs: int) -> None:
 
     Runs that are finished are left alone: start it again after an interruption, or with more seeds.
     """
+    from rich.console import Console
+
+    from boundaryloss.report.comparison import write_comparison
     from boundaryloss.report.page import write_report
     from boundaryloss.training.compare import run_experiment
     from boundaryloss.training.experiment import read_experiment
 
     chosen = read_experiment(experiment, data)
-    with _bar() as bar:
-        task = bar.add_task("reading the data", total=None)
-        run_experiment(
-            chosen,
-            out,
-            jobs=jobs,
-            progress=lambda done, total, text: bar.update(
-                task, completed=done, total=total, description=text
-            ),
-        )
-        bar.update(task, description="drawing the report")
-        report = write_report(out)
-    click.echo(f"{report}\n{out / 'summary.csv'}")
+    with _progress() as progress:
+        run_experiment(chosen, out, jobs=jobs, progress=progress)
+    write_comparison(out, Console())
+    click.echo(f"\nreport: {write_report(out)}")
 
 
 @cli.command()
@@ -227,11 +217,8 @@ def convert(dataset: str, source: Path, out: Path) -> None:
     """Make a data folder OUT of a data set of the paper, unpacked in SOURCE."""
     from boundaryloss.training.convert import convert as convert_data
 
-    with _bar() as bar:
-        task = bar.add_task(dataset, total=None)
-        count = convert_data(
-            dataset, source, out, progress=lambda done, total: bar.update(task, completed=done, total=total)
-        )
+    with _progress() as progress:
+        count = convert_data(dataset, source, out, progress=progress)
     click.echo(f"{count} slices in {out}")
 
 
@@ -263,6 +250,23 @@ def _print_summary(rows: list[dict[str, Any]]) -> None:
         if name != "label":
             table.add_row(name, *(f"{row[name]:.4g}" for row in rows))
     Console().print(table)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int, str], None]]:
+    """A bar that is there from the first step on, so that a mistake before it stays one line."""
+    bar = _bar()
+    task = bar.add_task("", total=None)
+
+    def update(done: int, total: int, text: str) -> None:
+        bar.start()
+        bar.update(task, completed=done, total=total, description=text)
+
+    try:
+        yield update
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 def _bar() -> Any:

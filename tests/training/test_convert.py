@@ -71,7 +71,7 @@ def write_acdc(folder):
 
 
 LAYOUTS = {"isles2018": write_isles2018, "wmh2017": write_wmh2017, "acdc": write_acdc}
-QUIET = {"progress": lambda done, total: None}
+QUIET = {"progress": lambda *step: None}
 
 
 @pytest.mark.parametrize(

@@ -131,17 +131,30 @@ def sentences(findings: Sequence[Finding]) -> list[str]:
     }
     said = []
     for verdict, text in words.items():
-        if names := [f.measure.title for f in findings if f.verdict == verdict]:
-            said.append(f"{text}: {'; '.join(names)}.")
+        if found := [f for f in findings if f.verdict == verdict]:
+            said.append(f"{text}: {'; '.join(map(_described, found))}.")
     plain, equal = (
         next(f for f in findings if f.measure.key == key) for key in ("false_lesions_per_case", EQUAL.key)
     )
     if plain.verdict == "better" and equal.verdict != "better":
+        amount = "more of them" if equal.verdict == "worse" else "not significantly fewer"
         said.append(
-            "With its threshold moved until it finds as many lesions as the baseline, it does not have "
-            "significantly fewer false ones: the gain may be a mere shift of the operating point."
+            "Fewer false lesions may only mean that less is predicted: with its threshold moved until it "
+            f"finds as many lesions as the baseline, it has {amount}."
         )
     return said
+
+
+def _described(finding: Finding) -> str:
+    if finding.verdict not in ("better", "worse"):
+        return finding.measure.title
+    return f"{finding.measure.title} ({signed(finding.difference.mean, finding.measure.digits)})"
+
+
+def signed(value: float, digits: int) -> str:
+    """With its sign, and a real minus; what rounds to nothing has neither."""
+    text = f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return text if text.strip("+0.") else text[1:]
 
 
 def write_summary(path: Path, results: Results, findings: Sequence[Finding]) -> None:

@@ -8,7 +8,7 @@ import jinja2
 import numpy as np
 
 from boundaryloss.report import plots
-from boundaryloss.report.findings import Finding, find_all, sentences, spread, write_summary
+from boundaryloss.report.findings import Finding, find_all, sentences, signed, spread, write_summary
 from boundaryloss.report.results import HD95, MEASURES, Measure, Method, Results, read_results
 from boundaryloss.report.statistics import ratio
 
@@ -49,14 +49,8 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["signed"] = _signed
+    environment.filters["signed"] = signed
     return environment.get_template("report.html.jinja")
-
-
-def _signed(value: float, digits: int) -> str:
-    """With its sign, and a real minus; what rounds to nothing has neither."""
-    text = f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
-    return text if text.strip("+0.") else text[1:]
 
 
 def _label(

@@ -86,7 +86,7 @@ def colour(method: Method) -> str:
 def difference_bar(finding: Finding) -> Figure:
     """A difference with its interval and its seeds; right of the line is better."""
     d, better = finding.difference, finding.measure.better
-    figure = Figure(figsize=(300 * PIXEL, 40 * PIXEL))
+    figure = Figure(figsize=(230 * PIXEL, 38 * PIXEL))
     axis = figure.subplots()
     shade = {"better": GOOD, "worse": BAD}.get(finding.verdict, MUTED)
     axis.axvline(0, color=INK, linewidth=1)

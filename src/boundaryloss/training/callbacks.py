@@ -12,6 +12,7 @@ from boundaryloss.training.errors import UserError
 from boundaryloss.training.metrics import write_csv
 
 StepReport = Callable[[str], None]
+Progress = Callable[[int, int, str], None]  # steps done, steps in all, and a line of text
 COLUMNS = (
     "loss",
     "region",

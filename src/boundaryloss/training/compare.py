@@ -18,7 +18,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from boundaryloss.training.callbacks import StepReport
+from boundaryloss.training.callbacks import Progress, StepReport
 from boundaryloss.training.config import read_config
 from boundaryloss.training.data import Slices, collate
 from boundaryloss.training.errors import UserError
@@ -39,7 +39,6 @@ from boundaryloss.training.predict import load_run
 from boundaryloss.training.run import RunData, count_steps, prepare_directory, train
 from boundaryloss.training.split import patient
 
-Progress = Callable[[int, int, str], None]
 PACKAGES = ("boundaryloss", "torch", "monai", "lightning", "numpy", "scipy")
 
 
@@ -61,6 +60,7 @@ def run_experiment(
     Raises:
         UserError: `out` holds something else, or a run failed; what is finished is kept.
     """
+    _load.cache_clear()  # files may have changed since
     runs = list(experiment.runs())
     data = [_load(experiment.source(fold)) for fold in range(len(experiment.folds))]
     _prepare(out)

@@ -16,6 +16,7 @@ import numpy as np
 import tifffile
 from monai.transforms.spatial.array import Resize
 
+from boundaryloss.training.callbacks import Progress
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.files import write_labels
 from boundaryloss.training.run import prepare_directory
@@ -42,14 +43,14 @@ class Dataset:
     labels: tuple[int, ...]
 
 
-def convert(name: str, source: Path, out: Path, *, progress: Callable[[int, int], None]) -> int:
+def convert(name: str, source: Path, out: Path, *, progress: Progress) -> int:
     """Write the slices of a data set as a data folder.
 
     Args:
         name: one of `DATASETS`.
         source: the unpacked data set.
         out: the data folder, new or empty.
-        progress: is called with cases done and cases in all.
+        progress: is called with cases done, cases in all, and the case's name.
 
     Returns:
         The number of slices.
@@ -73,7 +74,7 @@ def convert(name: str, source: Path, out: Path, *, progress: Callable[[int, int]
 
 
 def _write_slices(
-    dataset: Dataset, volumes: list[Volume], out: Path, progress: Callable[[int, int], None]
+    dataset: Dataset, volumes: list[Volume], out: Path, progress: Progress
 ) -> dict[str, list[str]]:
     """Write every slice; patient -> names."""
     for folder in ("images", "masks"):
@@ -86,7 +87,7 @@ def _write_slices(
             path = out / "images" / f"{name}.tif"
             tifffile.imwrite(path, image, photometric="minisblack", metadata={"axes": "CYX"})
             write_labels(out / "masks" / f"{name}.png", labels)
-        progress(done, len(volumes))
+        progress(done, len(volumes), volume.name)
     return names
 
 
