@@ -197,7 +197,7 @@ def compare(experiment: Path, out: Path, data: str | None, jobs: int) -> None:
     """
     from rich.console import Console
 
-    from boundaryloss.report.comparison import write_comparison
+    from boundaryloss.report.comparison import print_verdicts, write_comparison
     from boundaryloss.report.page import write_report
     from boundaryloss.training.compare import run_experiment
     from boundaryloss.training.experiment import read_experiment
@@ -205,8 +205,9 @@ def compare(experiment: Path, out: Path, data: str | None, jobs: int) -> None:
     chosen = read_experiment(experiment, data)
     with _progress() as progress:
         run_experiment(chosen, out, jobs=jobs, progress=progress)
-    write_comparison(out, Console())
-    click.echo(f"\nreport: {write_report(out)}")
+    write_comparison(out)
+    print_verdicts(out, Console())
+    click.echo(f"report: {write_report(out)}")
 
 
 @cli.command()

@@ -64,7 +64,7 @@ def finding(measure, mean, p=0.001, seeds=3):
         (0.5, 0.001, 3, "worse"),
         (0.5, 0.06, 3, "not significant"),
         (0.005, 0.001, 3, "not significant"),
-        (0.5, 0.001, 1, "not judged"),
+        (0.5, 0.001, 2, "not judged"),
         (float("nan"), 0.001, 3, "not significant"),
     ],
 )

@@ -1,29 +1,45 @@
 """A comparison as a table in the terminal, and what it allows to say."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import rich.box
 from rich.console import Console
 from rich.table import Table
 
-from boundaryloss.report.findings import EQUAL, Finding, find_all, signed, spread
+from boundaryloss.report.findings import EQUAL, Finding, find_all, number, sentences, signed, spread
 from boundaryloss.report.results import HD95, MEASURES, Measure, Method, Results, read_results
 from boundaryloss.report.statistics import ratio
 
+SHORT = {"not significant": "n.s.", "not judged": "?"}
 
-def write_comparison(out: Path, console: Console) -> None:
-    """Print a table of every pair and what may be concluded; write both to `out`/report.txt."""
+
+def write_comparison(out: Path, console: Console | None = None) -> None:
+    """Write a table of every pair and what may be concluded to `out`/report.txt, and print both."""
     results = read_results(out)
     findings = find_all(results)
     with (out / "report.txt").open("w", encoding="utf-8") as file:
-        for target in (Console(file=file, width=110), console):
-            for label in results.facts["labels"]:
-                for baseline, method in results.pairs:
-                    pair = [f for f in findings if (f.label, f.method) == (label, method.name)]
-                    target.print(_table(results, baseline, method, label, pair))
+        for target in (Console(file=file, width=110), *([console] if console else [])):
+            for title, pair in _by_pair(results, findings):
+                target.print(_table(results, title, pair))
             target.print(conclusions(results), highlight=False, soft_wrap=target is not console)
+
+
+def print_verdicts(out: Path, console: Console) -> None:
+    """Print in sentences what is better, worse or neither, pair by pair."""
+    results = read_results(out)
+    for title, pair in _by_pair(results, find_all(results)):
+        console.print(f"[bold]{title}[/bold]", highlight=False)
+        for sentence in sentences(pair):
+            console.print(f"  {sentence}", highlight=False)
+
+
+def _by_pair(results: Results, findings: Sequence[Finding]) -> Iterator[tuple[str, list[Finding]]]:
+    for label in results.facts["labels"]:
+        for baseline, method in results.pairs:
+            title = f"{method.name} against {baseline.name}"
+            title += f", label {label}" if len(results.facts["labels"]) > 1 else ""
+            yield title, [f for f in findings if (f.label, f.method) == (label, method.name)]
 
 
 def conclusions(results: Results) -> str:
@@ -36,7 +52,7 @@ def conclusions(results: Results) -> str:
         f"Mean ± standard deviation over {len(facts['seeds'])} seed(s); {runs} runs of {epochs} epochs, "
         f"{len(results.cases)} cases to test on. Differences are taken seed by seed and case by case. "
         f"Better and worse: the bootstrap interval over seeds and {unit} leaves out 0, and Wilcoxon's test "
-        f"over {unit}, corrected for the number of comparisons, is below 0.05.\n\n"
+        f"over {unit}, corrected for the number of comparisons, is below 0.05; at least three seeds.\n\n"
         "What you may conclude: this is the size of the effect on these data, with these settings, after "
         "this much training. No seed, epoch or case was picked by its result.\n"
         "What you may not conclude: that one loss is better than the other elsewhere, or after longer "
@@ -47,30 +63,37 @@ def conclusions(results: Results) -> str:
     )
 
 
-def _table(
-    results: Results, baseline: Method, method: Method, label: int, findings: Sequence[Finding]
-) -> Table:
-    several = len(results.facts["labels"]) > 1
+def _table(results: Results, title: str, findings: Sequence[Finding]) -> Table:
     table = Table(
-        title=results.facts["title"] + (f", label {label}" if several else ""),
+        title=title,
+        caption="n.s.: not significant; ?: not judged, with fewer than three seeds",
         title_justify="left",
+        caption_justify="left",
         box=rich.box.SIMPLE_HEAD,
         pad_edge=False,
         show_edge=False,
     )
-    table.add_column("", no_wrap=True)
-    for title in (baseline.name, method.name, "difference", ""):
-        table.add_column(title, justify="right", no_wrap=True)
+    pair = [results.method(name) for name in (findings[0].baseline, findings[0].method)]
     tested = {finding.measure.key: finding for finding in findings}
+    rows = []
     for measure in (*MEASURES, HD95, EQUAL):
-        cells = ["", ""] if measure is EQUAL else [_cell(m, measure, label) for m in (baseline, method)]
+        cells = ["", ""] if measure is EQUAL else [_cell(m, measure, findings[0].label) for m in pair]
         finding = tested.get(measure.key)
-        found = [signed(finding.difference.mean, measure.digits), finding.verdict] if finding else ["", ""]
-        table.add_row(measure.title + {1: " ↑", -1: " ↓", 0: ""}[measure.better], *cells, *found)
+        found = ["", ""]
+        if finding:
+            verdict = SHORT.get(finding.verdict, finding.verdict)
+            found = [signed(finding.difference.mean, measure.digits), verdict]
+        rows.append([measure.title + {1: " ↑", -1: " ↓", 0: ""}[measure.better], *cells, *found])
+    table.add_column("", min_width=20)
+    for column, heading in enumerate((pair[0].name, pair[1].name, "difference", ""), start=1):
+        widest = max(len(row[column]) for row in rows)
+        table.add_column(heading, justify="right", min_width=widest, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
 def _cell(method: Method, measure: Measure, label: int) -> str:
     values = ratio(measure.of(method.columns[label]))
-    mean = f"{np.mean(values):.{measure.digits}f}"
-    return mean if len(values) < 2 else f"{mean} ± {spread(values):.{measure.digits}f}"
+    mean = number(values.mean(), measure.digits)
+    return mean if len(values) < 2 else f"{mean} ± {number(spread(values), measure.digits)}"

@@ -20,6 +20,7 @@ from boundaryloss.report.statistics import (
 )
 
 OPERATING_POINT = 0.5
+FEWEST_SEEDS = 3
 TESTED = ("baseline", "difference", "low", "high", "p", "p_holm", "units", "verdict")
 EQUAL = Measure(
     "false_lesions_at_equal_sensitivity",
@@ -43,8 +44,8 @@ class Finding:
 
     @property
     def verdict(self) -> str:
-        """`better`, `worse`, `not significant`, or `not judged`: one seed cannot be told from luck."""
-        if len(self.difference.by_seed) < 2:
+        """`better`, `worse`, `not significant`; or `not judged`, where seeds are too few."""
+        if len(self.difference.by_seed) < FEWEST_SEEDS:
             return "not judged"
         if not self.difference.is_significant(self.p):
             return "not significant"
@@ -127,7 +128,7 @@ def sentences(findings: Sequence[Finding]) -> list[str]:
         "better": "Significantly better",
         "worse": "Significantly worse",
         "not significant": "No significant difference",
-        "not judged": "Not judged, with one seed",
+        "not judged": f"Not judged, with fewer than {FEWEST_SEEDS} seeds",
     }
     said = []
     for verdict, text in words.items():
@@ -151,8 +152,15 @@ def _described(finding: Finding) -> str:
     return f"{finding.measure.title} ({signed(finding.difference.mean, finding.measure.digits)})"
 
 
+def number(value: float, digits: int) -> str:
+    """A dash where there is none."""
+    return f"{value:.{digits}f}" if np.isfinite(value) else "\N{EN DASH}"
+
+
 def signed(value: float, digits: int) -> str:
     """With its sign, and a real minus; what rounds to nothing has neither."""
+    if not np.isfinite(value):
+        return number(value, digits)
     text = f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
     return text if text.strip("+0.") else text[1:]
 

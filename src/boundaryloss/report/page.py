@@ -8,7 +8,7 @@ import jinja2
 import numpy as np
 
 from boundaryloss.report import plots
-from boundaryloss.report.findings import Finding, find_all, sentences, signed, spread, write_summary
+from boundaryloss.report.findings import Finding, find_all, number, sentences, signed, spread, write_summary
 from boundaryloss.report.results import HD95, MEASURES, Measure, Method, Results, read_results
 from boundaryloss.report.statistics import ratio
 
@@ -93,8 +93,8 @@ def _cell(method: Method, measure: Measure, label: int) -> dict[str, Any]:
     terms = measure.of(method.columns[label])
     values = ratio(terms)
     return {
-        "mean": f"{values.mean():.{measure.digits}f}",
-        "spread": f"{spread(values):.{measure.digits}f}",
+        "mean": number(values.mean(), measure.digits),
+        "spread": number(spread(values), measure.digits),
         "cases": f"{terms[1].sum(axis=-1).mean():.0f}" if measure is HD95 else "",
     }
 
