@@ -17,6 +17,7 @@ import multiprocessing
 import os
 import platform
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -87,14 +88,29 @@ def _in_processes(experiment: Experiment, out: Path, runs: list[Run], jobs: int)
     """Run several at a time, the processor's cores shared among them."""
     threads = max(1, (os.cpu_count() or 1) // jobs)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (threads,)) as pool:
+    with ProcessPoolExecutor(jobs, context, _start_worker, (threads,)) as pool:
         futures = {pool.submit(_one_run, experiment, out, run): run for run in runs}
         try:
             for future in as_completed(futures):
                 future.result()
                 yield futures[future]
-        finally:
-            pool.shutdown(cancel_futures=True)
+        except BaseException:
+            for worker in multiprocessing.active_children():
+                worker.kill()  # or it would begin the next run first
+            raise
+
+
+def _start_worker(threads: int) -> None:
+    torch.set_num_threads(threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A comparison that was killed takes its workers with it, or they would meet those of the next one."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 @functools.cache
