@@ -95,6 +95,22 @@ def test_compare_leaves_a_report_and_goes_on_where_it_was(folder, capfd):
     assert run(*arguments) == 0 and (folder / "out/report.html").exists()
 
 
+@pytest.mark.slow
+def test_compare_killed_takes_its_workers_with_it_and_goes_on(folder):
+    text = (folder / "two.toml").read_text()
+    (folder / "long.toml").write_text(text.replace("epochs = 1", "epochs = 100000"))
+    arguments = ("--out", folder / "out", "--jobs", 2)
+    process = command("compare", folder / "long.toml", *arguments)
+    deadline = time.monotonic() + 120
+    while len(list((folder / "out").glob("runs/*/metrics.csv"))) < 2:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.communicate(timeout=60)  # ends when the last process that holds its output does
+    assert run("compare", folder / "two.toml", *arguments) == 0
+    assert (folder / "out/report.html").exists()
+
+
 def test_distmap_writes_a_map(folder):
     assert run("distmap", folder / "data/masks/p0_z0.png", "--out", folder / "map.tif") == 0
     assert (folder / "map.tif").stat().st_size > 0

@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,10 @@ def _in_processes(experiment: Experiment, out: Path, runs: list[Run], jobs: int)
             for future in as_completed(futures):
                 future.result()
                 yield futures[future]
+        except BrokenProcessPool:
+            raise UserError(
+                "a run was killed, perhaps for lack of memory; finished runs are kept: go on with fewer --jobs"
+            ) from None
         except BaseException:
             for worker in multiprocessing.active_children():
                 worker.kill()  # or it would begin the next run first
