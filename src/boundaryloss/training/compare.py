@@ -97,7 +97,7 @@ def _in_processes(experiment: Experiment, out: Path, runs: list[Run], jobs: int)
                 yield futures[future]
         except BrokenProcessPool:
             raise UserError(
-                "a run was killed, perhaps for lack of memory; finished runs are kept: go on with fewer --jobs"
+                "a run was killed, perhaps for lack of memory; go on with fewer --jobs (what is done is kept)"
             ) from None
         except BaseException:
             for worker in multiprocessing.active_children():
