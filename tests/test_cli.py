@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from datasets import nnunet
 from PIL import Image
 
 from boundaryloss import cli
@@ -164,6 +165,47 @@ def test_interrupt_is_one_line_and_leaves_a_run(folder):
     assert process.returncode == 130 and "Traceback" not in err
     assert err.splitlines()[-1].startswith("boundaryloss: interrupted")
     assert (folder / "run/metrics.csv").read_text().startswith("epoch,loss,region,boundary")
+
+
+def test_train_predict_and_evaluate_skip_and_count_bad_volumes(tmp_path, capfd):
+    data = nnunet(tmp_path / "data")
+    (data / "imagesTr/c3_0000.nii.gz").write_bytes(b"no volume")
+    (tmp_path / "c.toml").write_text(
+        'epochs = 1\npatch = [16, 16, 8]\nnetwork = "dynunet"\nfeatures = [4, 8, 8]\naccelerator = "cpu"\n'
+    )
+    arguments = ("train", data, "--out", tmp_path / "run", "--config", tmp_path / "c.toml")
+    assert run(*arguments) == 2
+    err = capfd.readouterr().err
+    assert (
+        "c3_0000.nii.gz: cannot be read" in err and err.count("\n") == 1 and not (tmp_path / "run").exists()
+    )
+    assert run(*arguments, "--skip-bad") == 0
+    err = capfd.readouterr().err
+    assert err.startswith("skipped: ") and "1 bad case skipped\n" in err
+    assert "c3_0000" in (tmp_path / "run/skipped.txt").read_text()
+
+    arguments = ("predict", tmp_path / "run", data / "imagesTr", "--out", tmp_path / "out")
+    assert run(*arguments) == 2 and not (tmp_path / "out").exists()
+    assert run(*arguments, "--skip-bad") == 0
+    assert capfd.readouterr().out == f"4 label files in {tmp_path / 'out'}\n"
+
+    (tmp_path / "out/c0.nii.gz").write_bytes(b"no volume")
+    arguments = ("evaluate", tmp_path / "out", data, "--out", tmp_path / "scores", "--only-predicted")
+    assert run(*arguments) == 2 and not (tmp_path / "scores").exists()
+    assert run(*arguments, "--skip-bad", "--tolerance", 2) == 0
+    assert "1 bad case skipped\n" in capfd.readouterr().err
+    assert len((tmp_path / "scores/cases.csv").read_text().splitlines()) == 4
+
+
+def test_train_goes_on_where_it_was(folder, capfd):
+    config = ("--config", folder / "tiny.toml", "--epochs", 1)
+    assert run("train", folder / "data", "--out", folder / "run", *config, "--test-prefix", "p4") == 0
+    assert run("train", folder / "data", "--out", folder / "run", "--epochs", 3) == 2
+    assert "exists and is not empty" in capfd.readouterr().err
+    assert run("train", folder / "data", "--out", folder / "run", "--epochs", 3, "--resume") == 0
+    assert len((folder / "run/metrics.csv").read_text().splitlines()) == 4
+    assert run("train", folder / "data", "--out", folder / "run", "--seed", 3, "--resume") == 2
+    assert "begun with seed = 0, not 3" in capfd.readouterr().err
 
 
 def test_train_leaves_nothing_behind_when_the_data_are_bad(tmp_path):

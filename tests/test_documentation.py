@@ -8,14 +8,26 @@ from pathlib import Path
 import pytest
 import torch
 
+from boundaryloss.training.config import read_config
+
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("module", ["distance.signed", "losses.boundary", "losses.combined", "schedules"])
+@pytest.mark.parametrize(
+    "module", ["distance.signed", "losses.boundary", "losses.combined", "schedules", "training.networks"]
+)
 def test_docstrings_are_true(module):
     failed, tried = doctest.testmod(importlib.import_module(f"boundaryloss.{module}"), report=True)
     assert tried
     assert not failed
+
+
+def test_settings_of_the_how_to_are_valid(tmp_path):
+    for index, snippet in enumerate(
+        re.findall(r"```toml\n(.*?)```", (ROOT / "docs/how-to/train.md").read_text(), re.DOTALL)
+    ):
+        (tmp_path / f"{index}.toml").write_text(snippet)
+        assert read_config(tmp_path / f"{index}.toml").network == "dynunet"
 
 
 def test_readme_snippets_run():

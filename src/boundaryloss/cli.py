@@ -5,7 +5,7 @@ Whatever is heavy is imported inside the commands, so that `--help` answers at o
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -105,52 +105,68 @@ def demo(out: Path, seeds: int) -> None:
 @click.argument("data", type=str)
 @click.option("--out", type=FOLDER, required=True, help="New directory of the run.")
 @click.option("--loss", help="ce, dice, gdl or dicece, each also with +boundary.  [default: gdl+boundary]")
-@click.option("--epochs", type=int, help="How often the slices are seen.  [default: 100]")
-@click.option("--seed", type=int, help="Of the first weights and the order of slices.  [default: 0]")
+@click.option("--epochs", type=int, help="How often the cases are seen.  [default: 100]")
+@click.option("--seed", type=int, help="Of the first weights and the order of cases.  [default: 0]")
+@click.option("--fold", type=int, help="Which fold to test on.  [default: 0]")
 @click.option("--labels", help="File values to keep as classes, e.g. 3 or 1,3; all others become background.")
 @click.option("--test-prefix", multiple=True, help="Test on the names that begin so; may be repeated.")
 @click.option("--config", type=FOLDER, help="TOML file with settings; options given here win over it.")
+@click.option("--devices", type=int, help="GPUs, or processes on the CPU, on each machine.  [default: 1]")
+@click.option("--nodes", type=int, help="Machines.  [default: 1]")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out; start it if there is none.")
+@click.option("--skip-bad", is_flag=True, help="Leave bad cases out, named and counted, instead of stopping.")
 def train(
     data: str,
     out: Path,
     labels: str | None,
     test_prefix: tuple[str, ...],
     config: Path | None,
+    resume: bool,
+    skip_bad: bool,
     **settings: Any,
 ) -> None:
-    """Train on DATA: a folder with images/ and masks/, or the word `phantom`.
+    """Train on DATA: a folder with images/ and masks/, an nnU-Net v2 or Decathlon dataset, or `phantom`.
 
-    The folder's splits.json, or the prefixes train_ and test_, or a seeded random split that keeps a patient
-    together decide what is tested.
+    The dataset's splits.json or splits_final.json, or the prefixes train_ and test_, or a seeded random split
+    that keeps a patient together decide what is tested. On several machines start it with torchrun or Slurm.
     """
     from boundaryloss.training.config import read_config
-    from boundaryloss.training.data import find_cases
-    from boundaryloss.training.run import RunData, count_steps, prepare_directory
+    from boundaryloss.training.processes import is_first_process
+    from boundaryloss.training.run import count_steps, load_data
     from boundaryloss.training.run import train as train_run
 
+    begun = resume and (out / "config.toml").is_file()
+    split = out / "splits.json" if begun and (out / "splits.json").is_file() else None
     chosen = read_config(
-        config, labels=_numbers(labels, int, "--labels takes whole numbers such as 3 or 1,3"), **settings
+        config or (out / "config.toml" if begun else None),
+        labels=_numbers(labels, int, "--labels takes whole numbers such as 3 or 1,3"),
+        **settings,
     )
-    if data == "phantom":
-        slices = RunData.from_phantom()
-    else:
-        collection = find_cases(
-            Path(data),
-            seed=chosen.seed,
-            labels=chosen.labels,
-            test_prefix=test_prefix or None,
-            spacing=chosen.spacing,
-        )
-        slices = RunData.from_collection(collection)
-    prepare_directory(out)
-    with _bar() as bar:
-        task = bar.add_task(chosen.loss, total=count_steps(slices, chosen))
+    cases = load_data(
+        data,
+        chosen,
+        test_prefix=test_prefix or None,
+        split=split,
+        skip_bad=skip_bad,
+    )
+    first = is_first_process()
+    for problem in cases.skipped if first else ():
+        click.echo(f"skipped: {problem}", err=True)
+    if cases.skipped and first:
+        click.echo(_count_skipped(len(cases.skipped)), err=True)
+    bar = _bar(visible=first)
+    task = bar.add_task(chosen.loss, total=None if begun else count_steps(cases, chosen))
+
+    with ExitStack() as stack:
 
         def on_step(text: str) -> None:
+            if not bar.live.is_started:  # an error before the first step is one line and no bar
+                stack.enter_context(bar)
             bar.update(task, advance=1, description=f"{chosen.loss}, {text}")
 
-        summary = train_run(slices, chosen, out, on_step=on_step)
-    _print_summary(summary)
+        summary = train_run(cases, chosen, out, on_step=on_step, resume=resume)
+    if first:
+        _print_summary(summary)
 
 
 @cli.command()
@@ -161,11 +177,15 @@ def train(
     "--checkpoint", type=click.Choice(["last", "best"]), default="last", show_default=True,
     help="The last epoch, or the best on the validation share.",
 )  # fmt: skip
-def predict(run: Path, images: Path, out: Path, checkpoint: str) -> None:
-    """Segment the images of a folder with a trained RUN."""
+@click.option(
+    "--skip-bad", is_flag=True, help="Leave bad images out, named and counted, instead of stopping."
+)
+def predict(run: Path, images: Path, out: Path, checkpoint: str, skip_bad: bool) -> None:
+    """Segment the images of a folder with a trained RUN: NIfTI to NIfTI, others to PNG."""
     from boundaryloss.training.predict import predict as predict_images
 
-    count = predict_images(run, images, out, checkpoint=checkpoint)
+    with _skipping(skip_bad) as on_bad:
+        count = predict_images(run, images, out, checkpoint=checkpoint, on_bad=on_bad)
     click.echo(f"{count} label files in {out}")
 
 
@@ -177,12 +197,35 @@ def predict(run: Path, images: Path, out: Path, checkpoint: str) -> None:
     "--spacing", help="Voxel size in mm, e.g. 0.8,0.5.  [default: as the truth's files say; 1 for PNG]"
 )
 @click.option("--only-predicted", is_flag=True, help="Judge only the cases that have a prediction.")
-def evaluate(predictions: Path, truth: Path, out: Path, spacing: str | None, only_predicted: bool) -> None:
+@click.option(
+    "--tolerance", type=click.FloatRange(0), default=1.0, show_default=True,
+    help="Of the normalised surface dice (nsd), in mm.",
+)  # fmt: skip
+@click.option("--skip-bad", is_flag=True, help="Leave bad cases out, named and counted, instead of stopping.")
+def evaluate(
+    predictions: Path,
+    truth: Path,
+    out: Path,
+    spacing: str | None,
+    only_predicted: bool,
+    tolerance: float,
+    skip_bad: bool,
+) -> None:
     """Compare label files with the truth, case by case and in summary."""
     from boundaryloss.training.evaluate import evaluate as evaluate_folders
 
     steps = _numbers(spacing, float, "--spacing takes numbers such as 0.8,0.5")
-    _print_summary(evaluate_folders(predictions, truth, out, spacing=steps, allow_missing=only_predicted))
+    with _skipping(skip_bad) as on_bad:
+        summary = evaluate_folders(
+            predictions,
+            truth,
+            out,
+            spacing=steps,
+            allow_missing=only_predicted,
+            tolerance=tolerance,
+            on_bad=on_bad,
+        )
+    _print_summary(summary)
 
 
 @cli.command()
@@ -270,7 +313,25 @@ def _progress() -> Iterator[Callable[[int, int, str], None]]:
             bar.stop()
 
 
-def _bar() -> Any:
+@contextmanager
+def _skipping(wanted: bool) -> Iterator[Callable[[str], None] | None]:
+    """Who is told of bad cases, if they are to be skipped; in the end they are counted."""
+    problems: list[str] = []
+
+    def on_bad(problem: str) -> None:
+        problems.append(problem)
+        click.echo(f"skipped: {problem}", err=True)
+
+    yield on_bad if wanted else None
+    if problems:
+        click.echo(_count_skipped(len(problems)), err=True)
+
+
+def _count_skipped(count: int) -> str:
+    return f"{count} bad case{'s' if count > 1 else ''} skipped"
+
+
+def _bar(*, visible: bool = True) -> Any:
     """The one progress bar."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -281,6 +342,7 @@ def _bar() -> Any:
         TimeElapsedColumn(),
         TextColumn("{task.description}", markup=False),
         console=Console(stderr=True),
+        disable=not visible,
     )
 
 

@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pytest
 from conftest import EXPERIMENT, write_squares
+from datasets import nnunet
 
+from boundaryloss.report.page import write_report
 from boundaryloss.training.compare import run_experiment
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.experiment import read_experiment
@@ -118,3 +120,15 @@ def test_run_experiment_in_processes_is_the_same(comparison, tmp_path):
     run_experiment(experiment, tmp_path / "out", jobs=2)
     for run in (comparison / "runs").iterdir():
         assert (tmp_path / "out/runs" / run.name / "cases.csv").read_text() == (run / "cases.csv").read_text()
+
+
+def test_run_experiment_compares_volumes(tmp_path):
+    nnunet(tmp_path / "data", 4, shape=(32, 32, 12))
+    text = EXPERIMENT.replace("seeds = [0, 1]", "seeds = [0]").replace("epochs = 2", "epochs = 1")
+    text = text.replace("[train]", "[train]\npatch = [32, 32]\ndimensions = 2")
+    text = text.replace('[["p0", "p1", "p2"], ["p3", "p4", "p5", "p6"]]', '[["c0", "c1"], ["c2", "c3"]]')
+    (tmp_path / "volumes.toml").write_text(text)
+    run_experiment(read_experiment(tmp_path / "volumes.toml"), tmp_path / "out")
+    with np.load(tmp_path / "out/images.npz") as images:
+        assert images["truth/c0"].shape == (32, 32) and images["truth/c0"].any()
+    assert "c3" in write_report(tmp_path / "out").read_text()

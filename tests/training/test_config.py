@@ -18,7 +18,8 @@ def test_write_config_reads_back_the_same(tmp_path):
 
 
 def test_write_config_names_every_setting(tmp_path):
-    write_config(tmp_path / "config.toml", TrainConfig(labels=(1,), spacing=(1.0, 1.0)), FACTS)
+    settings = {"labels": (1,), "spacing": (1.0, 1.0), "window": (0.0, 1.0), "target_spacing": (1.0,) * 3}
+    write_config(tmp_path / "config.toml", TrainConfig(**settings, patch=(16, 16)), FACTS)
     text = (tmp_path / "config.toml").read_text()
     assert all(field.name in text for field in dataclasses.fields(TrainConfig))
 

@@ -180,7 +180,7 @@ def _stack(path):
         (_unknown_format, "images/test_1.jpg", "unknown format"),
         (_same_name, "images/test_1.tif", "same name"),
         (_fractions, "masks/test_1.tif", "not integers"),
-        (_volume, "images/test_1.nii.gz", "2-D slices"),
+        (_volume, "masks/test_1.png", "20 x 24, but its image is 20 x 24 x 5"),
         (_nan, "images/test_1.tif", "NaN"),
         (_stack, "images/test_1.tif", "2-D slices"),
     ],

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from boundaryloss.training.errors import UserError
@@ -34,7 +36,7 @@ def test_read_experiment_gives_every_method_its_settings(tmp_path):
     assert experiment.title == "tiles" and experiment.data == str(tmp_path / "tiles")
     assert [method.config.epochs for method in experiment.methods] == [5, 7, 5]
     assert [method.baseline for method in experiment.methods] == [None, "GDL", None]
-    assert experiment.source(0).labels == (3,)
+    assert json.loads(experiment.source(0).settings)["labels"] == [3]
 
 
 def test_read_experiment_pairs_the_seeds(tmp_path):
@@ -62,7 +64,7 @@ def test_read_experiment_data_given_wins(tmp_path):
         ("[3, 1]", "[3, 3]", "seeds must be a list of different whole numbers"),
         ("[3, 1]", "[]", "seeds must be"),
         ("[3, 1]", "[true]", "seeds must be"),
-        ("[3, 1]", '[3]\nfolds = ["p07"]', "folds must be lists"),
+        ("[3, 1]", '[3]\nfolds = ["p07"]', "folds must be"),
         ("[3, 1]", '[3]\nfolds = [["p1"], ["p10"]]', "'p1' and 'p10' overlap"),
         ("labels = [3]", "seed = 3", "give seeds"),
         ('loss = "ce"', "labels = [3]", "labels is the same for all methods"),
@@ -97,3 +99,8 @@ def test_read_experiment_names_what_is_missing(tmp_path, text, words):
 def test_read_experiment_that_is_not_there(tmp_path):
     with pytest.raises(UserError, match=r"cannot read the configuration .*none\.toml"):
         read_experiment(tmp_path / "none.toml")
+
+
+def test_read_experiment_takes_numbered_folds(tmp_path):
+    experiment = read(tmp_path, GOOD.replace("[3, 1]", "[0]\nfolds = [0, 2]"))
+    assert [run.config.fold for run in experiment.runs()] == [0, 0, 0, 2, 2, 2]

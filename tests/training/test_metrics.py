@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from boundaryloss.training.metrics import case_metrics, hd95, summarise, write_csv
+from boundaryloss.training.metrics import case_metrics, summarise, surface_metrics, write_csv
 
 
 def one(prediction, truth, spacing=None):
@@ -112,7 +112,7 @@ def test_hd95_agrees_with_scipy(shape, spacing):
             np.percentile(ndimage.distance_transform_edt(~b, sampling=spacing)[a], 95)
             for a, b in (surfaces, surfaces[::-1])
         ]
-        assert hd95(p, t, spacing) == pytest.approx(max(directed), rel=1e-5)
+        assert surface_metrics(p, t, spacing, 1.0)[0] == pytest.approx(max(directed), rel=1e-5)
 
 
 def test_summarise_states_over_how_many_cases():

@@ -1,15 +1,18 @@
-"""What a run tells while it goes: metrics.csv by epoch, and a step at a time to whoever draws a bar."""
+"""What a run tells: metrics.csv by epoch, the scores of its test, and every step to whoever draws a bar."""
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
 from boundaryloss.training.errors import UserError
-from boundaryloss.training.metrics import write_csv
+from boundaryloss.training.metrics import Row, case_metrics, without_unlabelled, write_csv
+from boundaryloss.training.pictures import shown_names, write_picture
+from boundaryloss.training.processes import merged
+from boundaryloss.training.rundata import RunData
 
 StepReport = Callable[[str], None]
 Progress = Callable[[int, int, str], None]  # steps done, steps in all, and a line of text
@@ -26,7 +29,10 @@ COLUMNS = (
 
 
 class History(Callback):
-    """Write one row per epoch, at once, so that an interrupted run has all that it got to."""
+    """Write one row per epoch, at once, so that an interrupted run has all that it got to.
+
+    The rows are part of the checkpoint: a run that goes on from an earlier epoch forgets what came after it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -46,6 +52,61 @@ class History(Callback):
                 f"the loss is {logged['loss']} in epoch {trainer.current_epoch}; "
                 "lower learning_rate and try again"
             )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows so far."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on after the last row, on the clock too."""
+        self.rows = list(state_dict["rows"])
+        if self.rows:
+            self.started -= float(self.rows[-1]["seconds"])
+
+
+class Scores(Callback):
+    """Compare every test case with its truth where it was predicted; `collect` brings all rows together."""
+
+    def __init__(self, data: RunData, pictures: Path) -> None:
+        self.data, self.pictures = data, pictures
+        self.shown = shown_names(data)
+        self.rows: dict[str, list[Row]] = {}
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Score the cases of one batch, and draw those that are to be shown."""
+        for index, (name, prediction) in enumerate(zip(batch["name"], outputs, strict=True)):
+            image = batch["image"][index].cpu()
+            if "restore" in batch:
+                image = batch["restore"][index](image)
+                truth, spacing = batch["truth"][index], batch["spacing"][index]
+            else:
+                space = tuple(slice(0, n) for n in batch["size"][index])
+                image, truth = image[(..., *space)], batch["labels"][index, 0].cpu().numpy()[space]
+                spacing = self.data.spacing
+            prediction, truth = without_unlabelled(prediction, truth)
+            self.rows[name] = case_metrics(
+                prediction,
+                truth,
+                num_classes=len(self.data.label_values),
+                spacing=spacing,
+                name=name,
+                label_values=self.data.label_values,
+            )
+            if name in self.shown:
+                write_picture(self.pictures / f"{name}.png", image.numpy(), truth, prediction)
+
+    def collect(self, names: Sequence[str]) -> list[Row]:
+        """The rows of all processes, in the order of `names`."""
+        rows = merged(self.rows)
+        return [row for name in names for row in rows[name]]
 
 
 class Steps(Callback):

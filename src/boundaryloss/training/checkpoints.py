@@ -1,6 +1,7 @@
-"""Checkpoints that are whole or not there: a full disc never costs the last good one."""
+"""Checkpoints that are whole or not there: neither a full disc nor a kill costs the last good one."""
 
 import io
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,14 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.files import atomic_write
 
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoint files, written beside the old one and moved over it; loaded without pickle."""
+    """Lightning's checkpoint files, written beside the old one and moved over it; loaded without pickle.
+
+    What last.ckpt was before becomes previous.ckpt.
+    """
 
     def save_checkpoint(self, checkpoint: Mapping[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write `checkpoint` to `path`, or leave what is there as it is and raise `UserError`."""
@@ -21,7 +27,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         buffer = io.BytesIO()
         torch.save(dict(checkpoint), buffer)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path, "checkpoint") as file:
+        older = path.with_name(PREVIOUS) if path.name == LAST else None
+        with atomic_write(path, "checkpoint", keep_as=older) as file:
             file.write(buffer.getbuffer())
 
     def load_checkpoint(
@@ -38,8 +45,32 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
         UserError: the file is missing, damaged, or holds more than tensors and plain values.
     """
     try:
+        with zipfile.ZipFile(path) as archive:  # torch itself does not look at the checksums
+            if (part := archive.testzip()) is not None:
+                raise ValueError(part)
         return torch.load(path, map_location=map_location, weights_only=True)
     except OSError as error:
         raise UserError(f"cannot read the checkpoint {path}: {error.strerror}") from None
     except Exception:  # zip, pickle and torch each have their own error for a damaged file
         raise UserError(f"{path} is damaged or no checkpoint of this program; use another one") from None
+
+
+def newest_checkpoint(folder: Path) -> tuple[Path | None, Path | None]:
+    """The last checkpoint of a run if it is whole, else the one before; and the damaged one.
+
+    Raises:
+        UserError: there are checkpoints, and none of them is whole.
+    """
+    damaged = None
+    for path in (folder / LAST, folder / PREVIOUS):
+        if not path.exists():
+            continue
+        try:
+            read_checkpoint(path)
+        except UserError:
+            damaged = damaged or path
+        else:
+            return path, damaged
+    if damaged:
+        raise UserError(f"{damaged} is damaged, and no whole {PREVIOUS} is beside it; start a new run")
+    return None, None

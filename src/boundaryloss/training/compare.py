@@ -16,10 +16,9 @@ import json
 import multiprocessing
 import os
 import platform
-import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -27,20 +26,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch import Tensor
 
 from boundaryloss.training.callbacks import Progress, StepReport
-from boundaryloss.training.config import read_config
-from boundaryloss.training.data import Slices, collate
+from boundaryloss.training.config import TrainConfig, read_config
+from boundaryloss.training.data import IGNORE
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.experiment import Experiment, Run, Source
 from boundaryloss.training.files import atomic_write
+from boundaryloss.training.loaders import Loaders
 from boundaryloss.training.metrics import write_csv
 from boundaryloss.training.operating_points import THRESHOLDS, operating_points
 from boundaryloss.training.predict import load_run
 from boundaryloss.training.run import RunData, count_steps, prepare_directory, train
 from boundaryloss.training.split import patient
 
+Place = Callable[[Tensor], Tensor]
 PACKAGES = ("boundaryloss", "torch", "monai", "lightning", "numpy", "scipy")
 
 
@@ -65,10 +66,12 @@ def run_experiment(
     _load.cache_clear()  # files may have changed since
     runs = list(experiment.runs())
     data = [_load(experiment.source(fold)) for fold in range(len(experiment.folds))]
+    if data[0].regions:
+        raise UserError(f"{experiment.data}: regions overlap, which no report shows yet; give plain labels")
     _prepare(out)
     waiting = [run for run in runs if not _is_done(out, run, data[run.fold].test.names)]
     _write_facts(experiment, out, data)
-    _write_images(out, [slices.test for slices in data])
+    _write_images(experiment, out, data)
     steps = {run.name: count_steps(data[run.fold], run.config) for run in runs}
     total, done = sum(steps.values()), sum(steps.values()) - sum(steps[run.name] for run in waiting)
 
@@ -127,16 +130,14 @@ def _load(source: Source) -> RunData:
 def _one_run(experiment: Experiment, out: Path, run: Run, on_step: StepReport | None = None) -> None:
     """Train, test, and write run.json last."""
     directory, data = out / "runs" / run.name, _load(experiment.source(run.fold))
-    if directory.exists():
-        shutil.rmtree(directory)  # begun and not finished
     started = time.time()
     try:
-        train(data, run.config, directory, on_step=on_step)
+        train(data, run.config, directory, on_step=on_step, resume=True)
     except UserError as error:
         raise UserError(f"run {run.name}: {error}") from None
     module, _ = load_run(directory)
     planes, rows = {}, []
-    for name, truth, probabilities in _probabilities(module, data.test):
+    for name, truth, probabilities in _probabilities(module, data, run.config):
         planes[name] = _plane(probabilities.argmax(0).astype(np.uint8), truth)
         rows += operating_points(probabilities, truth, name=name, label_values=data.label_values)
     _write_arrays(directory / "planes.npz", planes)
@@ -155,14 +156,34 @@ def _one_run(experiment: Experiment, out: Path, run: Run, on_step: StepReport | 
     _write_json(directory / "run.json", facts)
 
 
-def _probabilities(module: Any, slices: Slices) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Name, truth and class probabilities of every case."""
-    assert slices.labels is not None
-    batches = DataLoader(slices, collate_fn=collate)
-    with torch.inference_mode():
-        for name, truth, batch in zip(slices.names, slices.labels, batches, strict=True):
-            probabilities = module(batch["image"].to(module.device)).softmax(1)[0].cpu().numpy()
-            yield name, truth, probabilities[(slice(None), *map(slice, truth.shape))]
+def _cases(data: RunData, config: TrainConfig) -> Iterator[tuple[str, Tensor, np.ndarray, Place]]:
+    """Name, image, truth, and the way of the image's grid to the truth's, of every tested case."""
+    for batch in Loaders(data, config).test_dataloader():
+        for index, name in enumerate(batch["name"]):
+            if "restore" in batch:
+                place, truth = batch["restore"][index], batch["truth"][index]
+            else:
+                place = functools.partial(_cut, size=batch["size"][index])
+                truth = place(batch["labels"][index, 0]).numpy()
+            yield name, batch["image"][index], truth, place
+
+
+def _cut(array: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Without what it was padded with to fit its batch."""
+    return array[(..., *map(slice, size))]
+
+
+def _probabilities(
+    module: Any, data: RunData, config: TrainConfig
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Name, truth and class probabilities of every case; unlabelled voxels are background in both."""
+    for name, image, truth, place in _cases(data, config):
+        with torch.inference_mode():
+            logits = module(image[None].to(module.device))[0].float().cpu()
+        probabilities = place(logits).softmax(0).numpy()
+        unlabelled = truth == IGNORE
+        probabilities[1:, unlabelled], probabilities[0, unlabelled] = 0, 1
+        yield name, np.where(unlabelled, 0, truth), probabilities
 
 
 def _plane(array: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -194,12 +215,15 @@ def _prepare(out: Path) -> None:
         raise UserError(f"cannot make the directory {out / 'runs'}: {error.strerror}") from None
 
 
-def _write_images(out: Path, tests: list[Slices]) -> None:
+def _write_images(experiment: Experiment, out: Path, data: list[RunData]) -> None:
+    """Once for all runs."""
+    if (out / "images.npz").exists():
+        return
     arrays = {}
-    for slices in tests:
-        assert slices.labels is not None
-        for name, image, truth in zip(slices.names, slices.images, slices.labels, strict=True):
-            grey = (image[0].clip(0, 1) * 255).round().astype(np.uint8)
+    for fold in data:
+        for name, image, truth, place in _cases(fold, experiment.methods[0].config):
+            grey = (place(image)[0].numpy().clip(0, 1) * 255).round().astype(np.uint8)
+            truth = np.where(truth == IGNORE, 0, truth).astype(np.uint8)
             arrays[f"image/{name}"], arrays[f"truth/{name}"] = _plane(grey, truth), _plane(truth, truth)
     _write_arrays(out / "images.npz", arrays)
 

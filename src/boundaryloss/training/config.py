@@ -10,6 +10,7 @@ from typing import Any
 
 from boundaryloss.schedules import Constant, Increase, Rebalance, Schedule
 from boundaryloss.training.errors import UserError
+from boundaryloss.training.files import atomic_write
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -20,6 +21,15 @@ REGIONS = ("ce", "dice", "gdl", "dicece")
 TERMS = ("boundary", "monai.BoundaryLoss", "official.BoundaryLoss")
 LOSSES = (*REGIONS, *TERMS, *(f"{region}+{term}" for region in REGIONS for term in TERMS))
 SCHEDULES = {"constant": Constant, "increase": Increase, "rebalance": Rebalance}
+AUGMENT = ("flip", "rotate90", "scale", "intensity", "noise")
+CHOICES = {
+    "map_from": ("patch", "volume"),
+    "network": ("basicunet", "dynunet"),
+    "deep_supervision": ("none", "full", "all"),
+    "precision": ("32-true", "bf16-mixed", "16-mixed"),
+}
+POSITIVE = ("epochs", "batch_size", "learning_rate", "patches_per_case", "devices", "nodes", "accumulate")
+LENGTHS = {"spacing": (2,), "target_spacing": (3,), "patch": (2, 3)}
 
 
 @dataclass(frozen=True)
@@ -39,12 +49,30 @@ class TrainConfig:
             validation share; 0: never.
         seed: of the network's first weights, of the order of the slices and of the validation share.
         validation: share of the training slices that only choose `best.ckpt`; the test uses the last epoch.
-        features: channels of the five levels of the U-Net; the first works at full resolution.
+        features: channels of the levels of the U-Net, five for `basicunet`; the first is at full resolution.
         labels: file values to keep as classes, all others become background; none given: all are kept.
-        spacing: pixel size in mm, in array order; none given: as the files say.
+        spacing: pixel size of slices in mm, in array order; none given: as the files say.
+        fold: which fold is tested on, of nnU-Net's `splits_final.json` or of a random split.
+        window: intensities that become 0 and 1, such as `[-160, 240]`; none given: for CT the range of its
+            objects, for the rest percentiles 0.5 and 99.5 of each image.
+        target_spacing: voxel size in mm that volumes are resampled to; none given: their own.
+        dimensions: of the network on volumes: 3, or 2 for one slice at a time, across the body.
+        patch: voxels that the network sees at once; none given: whole slices, of volumes up to 96 an axis.
+        patches_per_case: patches that an epoch takes of each case.
+        foreground: share of patches that have an object in their centre.
+        map_from: `patch`: the distance map of what the network sees, or `volume`: of the whole volume, cut
+            with the patch, so that an object beyond its edge still counts.
+        augment: any of `flip`, `rotate90` (of the first two axes), `scale`, `intensity`, `noise`.
+        cache: `memory`, `none`, or a folder: where prepared volumes are kept between epochs.
+        network: `basicunet` (halves every axis four times) or `dynunet` (halves the fine axes first).
+        deep_supervision: `none`; of DynUNet also `full`: region loss at every level, boundary loss at full
+            resolution; or `all`: both at every level, with its spacing.
         accelerator: Lightning's: `auto`, `cpu`, `gpu`, ...
-        devices: how many of them.
-        num_workers: processes that load data; slices are held in memory, so 0 is usually fastest.
+        devices: how many of them on each machine; `batch_size` is for each.
+        nodes: how many machines.
+        precision: Lightning's: `32-true`, `bf16-mixed`, `16-mixed`.
+        accumulate: batches whose gradients make one step of the optimiser.
+        num_workers: processes that load data; what is in memory needs none for whole slices.
 
     Raises:
         UserError: a value that no run could use; the message names it.
@@ -62,8 +90,23 @@ class TrainConfig:
     features: tuple[int, ...] = (16, 32, 64, 128, 256)
     labels: tuple[int, ...] | None = None
     spacing: tuple[float, ...] | None = None
+    fold: int = 0
+    window: tuple[float, ...] | None = None
+    target_spacing: tuple[float, ...] | None = None
+    dimensions: int = 3
+    patch: tuple[int, ...] | None = None
+    patches_per_case: int = 1
+    foreground: float = 0.5
+    map_from: str = "patch"
+    augment: tuple[str, ...] = ()
+    cache: str = "memory"
+    network: str = "basicunet"
+    deep_supervision: str = "none"
     accelerator: str = "auto"
     devices: int = 1
+    nodes: int = 1
+    precision: str = "32-true"
+    accumulate: int = 1
     num_workers: int = 0
 
     def __post_init__(self) -> None:
@@ -71,23 +114,49 @@ class TrainConfig:
             _check_type(item.name, item.type, getattr(self, item.name))
         check_choice("loss", self.loss, LOSSES)
         check_choice("schedule", self.schedule, tuple(SCHEDULES))
-        for name in ("epochs", "batch_size", "learning_rate", "devices"):
+        for name, known in CHOICES.items():
+            check_choice(name, getattr(self, name), known)
+        for name in self.augment:
+            check_choice("augment", name, AUGMENT)
+        for name in POSITIVE:
             if not 0 < getattr(self, name) < float("inf"):
                 raise UserError(f"{name} must be greater than 0, got {getattr(self, name)}")
-        for name in ("seed", "num_workers", "halve_after"):
+        for name in ("seed", "num_workers", "fold", "halve_after"):
             if getattr(self, name) < 0:
                 raise UserError(f"{name} must not be negative, got {getattr(self, name)}")
         if not 0 <= self.validation < 1:
             raise UserError(f"validation is a share from 0 to below 1, got {self.validation}")
         if self.halve_after and not self.validation:
             raise UserError("halve_after watches the validation share; set validation above 0, e.g. 0.1")
-        if len(self.features) != 5 or min(self.features) < 1:
-            raise UserError(f"features must be five positive numbers of channels, got {list(self.features)}")
-        if self.spacing is not None and not (
-            len(self.spacing) == 2 and all(0 < s < float("inf") for s in self.spacing)
-        ):
-            raise UserError(f"spacing must be two positive numbers (mm), got {list(self.spacing)}")
+        if not 0 <= self.foreground <= 1:
+            raise UserError(f"foreground is a share from 0 to 1, got {self.foreground}")
+        if self.dimensions not in (2, 3):
+            raise UserError(f"dimensions must be 2 or 3, got {self.dimensions}")
+        for name, lengths in LENGTHS.items():
+            _check_positive(name, getattr(self, name), lengths)
+        if self.window is not None and not (len(self.window) == 2 and self.window[0] < self.window[1]):
+            raise UserError(f"window must be two rising numbers, got {list(self.window)}")
+        self._check_combinations()
         self.make_schedule()
+
+    def _check_combinations(self) -> None:
+        basic = self.network == "basicunet"
+        if (len(self.features) != 5 if basic else len(self.features) < 3) or min(self.features) < 1:
+            number = "five" if basic else "at least three"
+            raise UserError(
+                f"features must be {number} positive numbers of channels, got {list(self.features)}"
+            )
+        if basic and self.deep_supervision != "none":
+            raise UserError('deep_supervision needs network = "dynunet"')
+        if self.map_from == "volume" and "scale" in self.augment:
+            raise UserError(
+                'augment: "scale" changes distances, so the map of the volume would be stale; '
+                'remove it, or choose map_from = "patch"'
+            )
+        if self.map_from == "volume" and self.deep_supervision == "all":
+            raise UserError(
+                'deep_supervision = "all" needs the map of every level; choose "full", or map_from = "patch"'
+            )
 
     def make_schedule(self) -> Schedule:
         """The schedule that `schedule` and `schedule_options` name."""
@@ -145,7 +214,8 @@ def write_config(path: Path, config: TrainConfig, data: Mapping[str, Any]) -> No
     lines = [f"{name} = {_toml(value)}" for name, value in settings.items()]
     for title, table in (("schedule_options", options), ("data", data)):
         lines += ["", f"[{title}]", *(f"{name} = {_toml(value)}" for name, value in table.items())]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with atomic_write(path, "configuration") as file:
+        file.write(("\n".join(lines) + "\n").encode())
 
 
 def _plain(value: Any) -> Any:
@@ -173,6 +243,13 @@ def check_choice(what: str, value: str, known: Collection[str]) -> None:
     raise UserError(f"unknown {what}: {value!r}; {hint}")
 
 
+def _check_positive(name: str, values: tuple[float, ...] | None, lengths: tuple[int, ...]) -> None:
+    if values is None or (len(values) in lengths and all(0 < v < float("inf") for v in values)):
+        return
+    number = " or ".join({2: "two", 3: "three"}[length] for length in lengths)
+    raise UserError(f"{name} must be {number} positive numbers, got {list(values)}")
+
+
 def _check_type(name: str, kind: Any, value: Any) -> None:
     """Hold a value against its annotation, since TOML may bring anything."""
     number = (int, float)
@@ -187,8 +264,10 @@ def _check_type(name: str, kind: Any, value: Any) -> None:
         good = isinstance(value, Mapping) and all(isinstance(v, number) for v in value.values())
         wanted = "a table of numbers"
     else:
-        element = number if name == "spacing" else int
+        element = {"augment": str, "spacing": number, "target_spacing": number, "window": number}.get(
+            name, int
+        )
         good = value is None or (isinstance(value, tuple) and all(isinstance(v, element) for v in value))
-        wanted = "a list of numbers"
+        wanted = "a list of names" if element is str else "a list of numbers"
     if not good:
         raise UserError(f"{name} must be {wanted}, got {value!r}")

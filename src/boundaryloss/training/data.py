@@ -1,9 +1,7 @@
-"""A folder of images and masks -> cases, a split, and tensors.
+"""A dataset -> cases, a split, and what they have in common; 2-D slices in memory.
 
-    folder/images/NAME.png   folder/masks/NAME.png   folder/splits.json (optional)
-
-Images and masks are PNG, TIFF or NIfTI slices, paired by name; the two may differ in format. Arrays keep the
-order of their file (NIfTI: its first two axes), so a prediction lies on its image voxel by voxel.
+Images and masks are PNG, TIFF or NIfTI, paired by name; the two may differ in format. Arrays keep the
+order of their file, so a prediction lies on its image voxel by voxel.
 """
 
 from collections.abc import Sequence
@@ -16,18 +14,14 @@ import torch
 from torch.nn import functional
 from torch.utils.data import Dataset
 
+from boundaryloss.training.checks import Found, ct_windows, inspect
 from boundaryloss.training.errors import UserError
-from boundaryloss.training.files import (
-    SUFFIXES,
-    checked_spacing,
-    read_image,
-    read_labels,
-    stem,
-    write_labels,
-)
-from boundaryloss.training.split import patient, split_names
+from boundaryloss.training.files import checked_spacing, read_image, read_labels, write_labels
+from boundaryloss.training.layouts import Case, Layout, find_images, list_files, read_layout
+from boundaryloss.training.split import split_names
 
 __all__ = [
+    "IGNORE",
     "Case",
     "Collection",
     "Slices",
@@ -35,6 +29,8 @@ __all__ = [
     "collate",
     "find_cases",
     "find_images",
+    "list_files",
+    "read_case",
     "read_image",
     "read_labels",
     "write_labels",
@@ -42,36 +38,38 @@ __all__ = [
 
 MOST_LABELS = 32  # more distinct values than this in masks: they are grey pictures, not labels
 MULTIPLE = 16  # four levels of halving in a U-Net
-
-
-@dataclass(frozen=True)
-class Case:
-    """One image and, unless it is only to be predicted, its labels."""
-
-    name: str
-    image: Path
-    labels: Path | None = None
-
-    @property
-    def patient(self) -> str:
-        """The text before the first underscore: slices that share it never part in a random split."""
-        return patient(self.name)
+IGNORE = 255  # the class index of voxels without a label
 
 
 @dataclass(frozen=True)
 class Collection:
-    """The cases of a folder, split, and what they have in common."""
+    """The cases of a dataset, split, and what they have in common."""
 
     train: list[Case]
     test: list[Case]
     label_values: tuple[int, ...]  # the value in the files of class 0 (background), 1, 2, ...
     channels: int
-    spacing: tuple[float, ...]
+    spacing: tuple[float, ...]  # of slices: of all; of volumes: the median
+    layout: Layout
+    found: dict[str, Found]  # by the name of the case
+    windows: tuple[tuple[float, ...], ...] = ()  # by channel, as `read_image` takes them
+    skipped: tuple[str, ...] = ()  # a line about each bad case
 
     @property
     def num_classes(self) -> int:
         """Number of classes, the background included."""
         return len(self.label_values)
+
+    @property
+    def dimensions(self) -> int:
+        """2 for slices, 3 for volumes."""
+        return len(self.spacing)
+
+    @property
+    def regions(self) -> tuple[tuple[int, ...], ...]:
+        """The class indices of each region; none: the classes exclude each other."""
+        index = {value: i for i, value in enumerate(self.label_values)}
+        return tuple(tuple(index[value] for value in region) for region in self.layout.regions)
 
 
 def find_cases(
@@ -82,67 +80,95 @@ def find_cases(
     test_prefix: str | Sequence[str] | None = None,
     test_fraction: float = 0.2,
     spacing: Sequence[float] | None = None,
+    fold: int = 0,
+    split: Path | None = None,
+    window: Sequence[float] | None = None,
+    skip_bad: bool = False,
 ) -> Collection:
-    """Pair, check and split the cases of a folder.
+    """Find, check and split the cases of a dataset, of whichever layout.
 
-    The split is the first of these that applies: names that begin with `test_prefix` against the others;
-    ``splits.json`` with ``{"train": [names], "test": [names]}`` (cases in neither list are left out); names
-    that all begin with ``train_`` or ``test_``; a random split from `seed` that keeps a patient (the text
-    before the first underscore) together.
+    The split is the first of these that applies: the file `split`; names that begin with `test_prefix`
+    against the others; ``splits.json`` with ``{"train": [names], "test": [names]}`` (cases in neither list
+    are left out); `fold` of nnU-Net's ``splits_final.json``, tested on its ``val``; names that all begin with
+    ``train_`` or ``test_``; fold `fold` of a random split from `seed` that keeps a patient (the text before
+    the first underscore) together.
 
     Args:
-        folder: Has the folders ``images`` and ``masks``.
+        folder: Has ``images`` and ``masks``, or a ``dataset.json`` of nnU-Net v2 or the Decathlon.
         seed: Of the random split.
         labels: File values to keep as classes, in this order; every other value is background. Default: all.
         test_prefix: Beginning (or beginnings) of the names to test on.
         test_fraction: Share of the patients that a random split tests on.
-        spacing: Size of a pixel in mm. Default: as the NIfTI files say; one for PNG and TIFF.
+        spacing: Size of a pixel of slices in mm. Default: as the NIfTI files say; one for PNG and TIFF.
+        fold: Which fold to test on, from 0.
+        split: A file like ``splits.json``.
+        window: Intensities that become 0 and 1. Default: for CT the range of its objects, else by image.
+        skip_bad: Leave bad cases out, and name them in `Collection.skipped`, instead of raising an error.
     """
-    folder = Path(folder)
-    cases = _pair(folder)
-    by_name = {case.name: case for case in cases}
-    train, test = (
-        [by_name[name] for name in names]
-        for names in split_names(
-            folder, list(by_name), seed=seed, test_prefix=test_prefix, test_fraction=test_fraction
-        )
+    layout = read_layout(Path(folder))
+    by_name = {case.name: case for case in layout.cases}
+    train, test = split_names(
+        layout.folder,
+        list(by_name),
+        seed=seed,
+        test_prefix=test_prefix,
+        test_fraction=test_fraction,
+        fold=fold,
+        split=split,
     )
-    values, channels, found = _inspect(
-        train + test, spacing if spacing is None else checked_spacing(spacing, 2)
+    found, problems = inspect(
+        [by_name[name] for name in (*train, *test)], layout, same_spacing=spacing is None, skip_bad=skip_bad
     )
-    return Collection(train, test, _label_values(folder, values, labels), channels, found)
+    parts = [[by_name[name] for name in names if name in found] for names in (train, test)]
+    for part, purpose in zip(parts, ("train", "test"), strict=True):
+        if not part:
+            raise UserError(f"{folder}: no good case left to {purpose} on; the first problem: {problems[0]}")
+    learned = [found[case.name] for case in parts[0]]
+    common = tuple(np.median([case.spacing for case in learned], axis=0).tolist())
+    if spacing is not None:
+        if len(common) == 3:
+            raise UserError(
+                "spacing: volumes have theirs in their headers; leave it out (see target_spacing)"
+            )
+        common = checked_spacing(spacing, 2)
+    channels = learned[0].channels
+    modalities = layout.modalities or ("",) * channels
+    windows = ct_windows(modalities, learned) if window is None else (tuple(window),) * channels
+    values = set().union(*(case.values for case in found.values())) - {layout.ignore}
+    return Collection(
+        train=parts[0],
+        test=parts[1],
+        label_values=_label_values(layout, values, labels),
+        channels=channels,
+        spacing=common,
+        layout=layout,
+        found=found,
+        windows=windows if any(windows) else (),
+        skipped=tuple(problems),
+    )
 
 
-def find_images(folder: Path) -> list[Case]:
-    """The images of a folder, to be predicted; a folder with ``images`` inside stands for that one."""
-    folder = Path(folder)
-    folder = folder / "images" if (folder / "images").is_dir() else folder
-    return [Case(name, path) for name, path in list_files(folder).items()]
+def read_case(
+    case: Case, label_values: Sequence[int] = (0,), ignore: int | None = None, windows: Sequence = ()
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The image of a case, float32 (C, *space) in [0, 1], and its class indices (*space) if it has labels."""
+    if len(case.images) == 1:
+        image, _ = read_image(case.image, windows)
+    else:
+        parts = zip(case.images, [(window,) for window in windows] or [()] * len(case.images), strict=True)
+        image = np.concatenate([read_image(path, window)[0] for path, window in parts])
+    if case.labels is None:
+        return image, None
+    return image, class_indices(read_labels(case.labels), label_values, ignore)
 
 
-def list_files(folder: Path) -> dict[str, Path]:
-    """Name -> file, sorted by name; anything that is not an image is an error, not a surprise later."""
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; check the path (a data folder has images/ and masks/)")
-    files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.is_dir():
-            continue
-        if not path.name.lower().endswith(SUFFIXES):
-            raise UserError(f"{path}: unknown format; convert it to PNG, TIFF or NIfTI, or move it away")
-        if stem(path) in files:
-            raise UserError(f"{path}: has the same name as {files[stem(path)].name}; keep one of the two")
-        files[stem(path)] = path
-    if not files:
-        raise UserError(f"{folder}: no PNG, TIFF or NIfTI file in it; put the images there")
-    return files
-
-
-def class_indices(labels: np.ndarray, label_values: Sequence[int]) -> np.ndarray:
+def class_indices(labels: np.ndarray, label_values: Sequence[int], ignore: int | None = None) -> np.ndarray:
     """File values -> class indices (uint8 where they fit); a value that is not a class is background."""
-    classes = np.zeros(labels.shape, np.uint8 if len(label_values) <= 256 else np.int32)
+    classes = np.zeros(labels.shape, np.uint8 if len(label_values) <= 255 else np.int32)
     for index, value in enumerate(label_values[1:], start=1):
         classes[labels == value] = index
+    if ignore is not None:
+        classes[labels == ignore] = IGNORE
     return classes
 
 
@@ -162,14 +188,19 @@ class Slices(Dataset[dict[str, Any]]):
         self.names = [f"{i:04d}" for i in range(len(images))] if names is None else list(names)
 
     @classmethod
-    def from_cases(cls, cases: Sequence[Case], label_values: Sequence[int] = (0,)) -> "Slices":
+    def from_cases(
+        cls,
+        cases: Sequence[Case],
+        label_values: Sequence[int] = (0,),
+        ignore: int | None = None,
+        windows: Sequence = (),
+    ) -> "Slices":
         """Read the files of the cases once."""
-        labels = [class_indices(read_labels(case.labels), label_values) for case in cases if case.labels]
-        if labels and len(labels) != len(cases):
+        images, labels = zip(*(read_case(case, label_values, ignore, windows) for case in cases), strict=True)
+        known = [classes for classes in labels if classes is not None]
+        if known and len(known) != len(cases):
             raise ValueError("either all cases have labels or none")
-        return cls(
-            [read_image(case.image)[0] for case in cases], labels or None, [case.name for case in cases]
-        )
+        return cls(images, known or None, [case.name for case in cases])
 
     def __len__(self) -> int:
         return len(self.images)
@@ -181,76 +212,43 @@ class Slices(Dataset[dict[str, Any]]):
         return item
 
 
-def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Batch slices of any size: zeros at the bottom and right, up to the largest and a multiple of 16.
+def collate(samples: Sequence[dict[str, Any]], multiple: int = MULTIPLE) -> dict[str, Any]:
+    """Batch samples of any size: zeros at the end of each axis, up to a common multiple of `multiple`.
 
-    ``"size"`` holds the (H, W) of each sample, to cut a prediction back: ``logits[i, :, :h, :w]``.
+    ``"size"`` holds the size of each sample, to cut a prediction back: ``logits[i, :, :h, :w]``. What is no
+    tensor comes as a list.
     """
-    sizes = [tuple(sample["image"].shape[-2:]) for sample in samples]
-    height, width = (-(-max(side) // MULTIPLE) * MULTIPLE for side in zip(*sizes, strict=True))
-    batch: dict[str, Any] = {"name": [sample["name"] for sample in samples], "size": sizes}
-    for key in ("image", "labels"):
-        if key in samples[0]:
-            batch[key] = torch.stack(
-                [
-                    functional.pad(sample[key], (0, width - w, 0, height - h))
-                    for sample, (h, w) in zip(samples, sizes, strict=True)
-                ]
-            )
+    sizes = [tuple(sample["image"].shape[1:]) for sample in samples]
+    largest = [-(-max(sides) // multiple) * multiple for sides in zip(*sizes, strict=True)]
+    batch: dict[str, Any] = {"size": sizes}
+    for key, first in samples[0].items():
+        values = [sample[key] for sample in samples]
+        batch[key] = (
+            torch.stack([_padded(value, largest) for value in values]) if torch.is_tensor(first) else values
+        )
     return batch
 
 
-def _pair(folder: Path) -> list[Case]:
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; give one with images/ and masks/")
-    images, masks = list_files(folder / "images"), list_files(folder / "masks")
-    for name in sorted(images.keys() ^ masks.keys()):
-        lone, other = (images[name], "masks") if name in images else (masks[name], "images")
-        raise UserError(f"{lone}: no file of the same name in {folder / other}; add it or move this one away")
-    return [Case(name, image, masks[name]) for name, image in images.items()]
+def _padded(values: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    missing = [n - m for n, m in zip(shape, values.shape[1:], strict=True)]
+    return functional.pad(values, [amount for end in reversed(missing) for amount in (0, end)])
 
 
-def _inspect(cases: list[Case], spacing: tuple[float, ...] | None) -> tuple[set[int], int, tuple[float, ...]]:
-    """Read every file once, before hours of training: label values, channels, spacing."""
-    values: set[int] = set()
-    channels, found, first = 0, (), cases[0]
-    for case in cases:
-        assert case.labels is not None
-        image, here = read_image(case.image)
-        labels = read_labels(case.labels)
-        if image.shape[1:] != labels.shape:
-            raise UserError(
-                f"{case.labels}: {labels.shape[0]} x {labels.shape[1]}, but its image is "
-                f"{image.shape[1]} x {image.shape[2]}; give both the same size"
-            )
-        channels = channels or len(image)
-        if len(image) != channels:
-            raise UserError(
-                f"{case.image}: {len(image)} channels, but {first.image.name} has {channels}; convert one"
-            )
-        found = found or here
-        if spacing is None and not np.allclose(here, found, rtol=1e-3):
-            raise UserError(
-                f"{case.image}: spacing {here}, but {first.image.name} has {found}; "
-                "resample one, or give the spacing"
-            )
-        values.update(np.unique(labels).tolist())
-    return values, channels, spacing or found
-
-
-def _label_values(folder: Path, found: set[int], wanted: Sequence[int] | None) -> tuple[int, ...]:
-    if wanted is None and len(found) > MOST_LABELS:
+def _label_values(layout: Layout, found: set[int], wanted: Sequence[int] | None) -> tuple[int, ...]:
+    masks = layout.folder / ("masks" if layout.kind == "plain" else "labelsTr")
+    if wanted is None and not layout.label_values and len(found) > MOST_LABELS:
         raise UserError(
-            f"{folder / 'masks'}: {len(found)} different values, so grey pictures and not labels; "
+            f"{masks}: {len(found)} different values, so grey pictures and not labels; "
             "write one integer per class, or name the labels to keep"
         )
-    chosen = sorted(found - {0}) if wanted is None else [int(value) for value in wanted]
-    if wanted is not None:
-        for value in chosen:
-            if value not in found or value == 0:
-                raise UserError(
-                    f"{folder / 'masks'}: no label {value} to keep; there are {sorted(found - {0})}"
-                )
-    if not chosen:
-        raise UserError(f"{folder / 'masks'}: every mask is empty; there is nothing to learn")
-    return (0, *dict.fromkeys(chosen))
+    if wanted is not None and layout.regions:
+        raise UserError(f"{layout.folder / 'dataset.json'}: has regions, of which labels cannot keep a part")
+    for value in wanted or ():
+        if value not in found or value == 0:
+            raise UserError(f"{masks}: no label {value} to keep; there are {sorted(found - {0})}")
+    chosen = wanted if wanted is not None else layout.label_values or sorted(found - {0})
+    if not set(chosen) & found:
+        raise UserError(f"{masks}: every mask is empty; there is nothing to learn")
+    if len(chosen) >= IGNORE:
+        raise UserError(f"{masks}: {len(chosen)} classes; at most {IGNORE - 1}, so name the labels to keep")
+    return (0, *dict.fromkeys(map(int, chosen)))

@@ -10,6 +10,7 @@ from boundaryloss.distance import signed_distance_map
 from boundaryloss.training.callbacks import Progress
 from boundaryloss.training.compare import run_experiment
 from boundaryloss.training.config import TrainConfig
+from boundaryloss.training.data import Slices
 from boundaryloss.training.experiment import Experiment, Method
 from boundaryloss.training.run import prepare_directory
 
@@ -51,8 +52,8 @@ def run_demo(
 def _write_slices(out: Path, experiment: Experiment) -> None:
     """What the figure shows: slices at even steps through those with a lesion, and seed 0's results."""
     data = experiment.source(0).load()
+    assert isinstance(data.test, Slices) and data.test.labels is not None
     labels = data.test.labels
-    assert labels is not None
     filled = [index for index in range(len(labels)) if labels[index].any()]
     shown = [filled[i] for i in np.linspace(0, len(filled) - 1, SHOWN + 2).round().astype(int)[1:-1]]
     names = [data.test.names[index] for index in shown]

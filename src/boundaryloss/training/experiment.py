@@ -2,7 +2,7 @@
 
     data = "tiles"                      # beside this file; or "phantom"
     seeds = [0, 1, 2]
-    folds = [["p07"], ["p19"], ["p26"]] # optional: beginnings of the names that each fold tests
+    folds = [["p07"], ["p19"], ["p26"]] # optional: beginnings of the names that each tests, or [0, 1, 2]
 
     [train]                             # settings of every run, as `train --config` takes them
     epochs = 40
@@ -17,19 +17,19 @@
 All methods see the same data, folds and seeds.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from boundaryloss.training.config import TrainConfig, check_choice, from_dict, read_toml
-from boundaryloss.training.data import find_cases
+from boundaryloss.training.config import TrainConfig, as_dict, check_choice, from_dict, read_toml
 from boundaryloss.training.errors import UserError
-from boundaryloss.training.run import RunData
+from boundaryloss.training.rundata import RunData, load_data
 
 KEYS = ("title", "data", "seeds", "folds", "train", "methods")
-SHARED = ("labels", "spacing", "seed")  # belong to the data, or to all methods alike
+SHARED = ("seed", "fold", "labels", "spacing", "window", "target_spacing", "dimensions", "patch", "cache")
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class Run:
     method: Method
     fold: int
     seed: int
+    numbered: int = 0  # nnU-Net's fold, if that is what it tests
 
     @property
     def name(self) -> str:
@@ -62,7 +63,7 @@ class Run:
     @property
     def config(self) -> TrainConfig:
         """The method's settings with this run's seed."""
-        return replace(self.method.config, seed=self.seed)
+        return replace(self.method.config, seed=self.seed, fold=self.numbered)
 
 
 @dataclass(frozen=True)
@@ -71,20 +72,12 @@ class Source:
 
     data: str
     test_prefix: tuple[str, ...]
-    labels: tuple[int, ...] | None
-    spacing: tuple[float, ...] | None
+    settings: str  # JSON of a configuration: what all methods share of it is what counts
 
     def load(self) -> RunData:
-        """Read the slices."""
-        if self.data == "phantom":
-            return RunData.from_phantom()
-        cases = find_cases(
-            Path(self.data),
-            labels=self.labels,
-            test_prefix=self.test_prefix or None,
-            spacing=self.spacing,
-        )
-        return RunData.from_collection(cases)
+        """Read the cases."""
+        config = from_dict(json.loads(self.settings))
+        return load_data(self.data, config, test_prefix=self.test_prefix or None)
 
 
 @dataclass(frozen=True)
@@ -95,8 +88,8 @@ class Experiment:
         title: for the head of the report.
         data: a data folder, or the word `phantom`.
         seeds: of the runs of every method; all methods get the same.
-        folds: each a tuple of beginnings of the names to test on; an empty one leaves the split to the data
-            folder, see `find_cases`. Every case is tested in one fold at most.
+        folds: each a tuple of beginnings of the names to test on, or a number of `splits_final.json`; an
+            empty tuple leaves the split to the data, see `find_cases`. A case is tested in one fold at most.
         methods: at least one.
         text: the file it was read from, for the report.
     """
@@ -104,21 +97,22 @@ class Experiment:
     title: str
     data: str
     seeds: tuple[int, ...]
-    folds: tuple[tuple[str, ...], ...]
+    folds: tuple[tuple[str, ...] | int, ...]
     methods: tuple[Method, ...]
     text: str = ""
 
     def runs(self) -> Iterator[Run]:
         """Seed by seed, so that an unfinished experiment is still balanced."""
         for seed in self.seeds:
-            for fold in range(len(self.folds)):
+            for fold, test in enumerate(self.folds):
                 for method in self.methods:
-                    yield Run(method, fold, seed)
+                    yield Run(method, fold, seed, test if isinstance(test, int) else 0)
 
     def source(self, fold: int) -> Source:
         """Where the slices of a fold come from: the same for every method and seed."""
-        config = self.methods[0].config
-        return Source(self.data, self.folds[fold], config.labels, config.spacing)
+        test = self.folds[fold]
+        config = replace(self.methods[0].config, fold=test if isinstance(test, int) else 0)
+        return Source(self.data, () if isinstance(test, int) else test, json.dumps(as_dict(config)))
 
 
 def read_experiment(path: Path, data: str | None = None) -> Experiment:
@@ -159,17 +153,22 @@ def _read_seeds(path: Path, content: Mapping[str, Any]) -> tuple[int, ...]:
     return tuple(seeds)
 
 
-def _read_folds(path: Path, content: Mapping[str, Any], data: str) -> tuple[tuple[str, ...], ...]:
+def _read_folds(
+    path: Path, content: Mapping[str, Any], data: str
+) -> tuple[tuple[str, ...], ...] | tuple[int, ...]:
     folds = content.get("folds")
     if folds is None:
         return ((),)
+    if isinstance(folds, list) and folds and all(type(fold) is int and fold >= 0 for fold in folds):
+        return tuple(dict.fromkeys(folds))
     good = isinstance(folds, list) and all(
         isinstance(fold, list) and fold and all(isinstance(prefix, str) and prefix for prefix in fold)
         for fold in folds
     )
     if not good or not folds:
         raise UserError(
-            f'{path}: folds must be lists of beginnings of names to test on, such as [["p07"], ["p19"]]'
+            f"{path}: folds must be numbers of folds such as [0, 1, 2], or lists of beginnings of names to "
+            'test on, such as [["p07"], ["p19"]]'
         )
     if data == "phantom":
         raise UserError(f"{path}: the phantom has a split of its own; remove folds")

@@ -1,5 +1,6 @@
 """Reading and writing single PNG, TIFF and NIfTI files."""
 
+import gzip
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,8 +16,10 @@ SUFFIXES = (".png", ".tif", ".tiff", ".nii", ".nii.gz")
 
 
 @contextmanager
-def atomic_write(path: Path, what: str) -> Iterator[BinaryIO]:
+def atomic_write(path: Path, what: str, *, keep_as: Path | None = None) -> Iterator[BinaryIO]:
     """A file to write to that takes the place of `path` when it is whole; until then `path` stays as it is.
+
+    What was there before is then called `keep_as`, if that is given.
 
     Raises:
         UserError: the disc is full, or the folder cannot be written to.
@@ -30,11 +33,14 @@ def atomic_write(path: Path, what: str) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())  # some file systems tell only now that they are full
         temporary.chmod(0o644)  # mkstemp's own mode shuts out everybody else
+        if keep_as is not None and path.exists():
+            path.replace(keep_as)
         temporary.replace(path)
     except OSError as error:
+        whole = " (the previous one is whole)" if path.exists() else ""
         raise UserError(
-            f"cannot write the {what} {path}: {error.strerror}; free some space or choose another folder "
-            "(the previous one is whole)"
+            f"cannot write the {what} {path}: {error.strerror}; "
+            f"free some space or choose another folder{whole}"
         ) from None
     finally:
         if temporary is not None:
@@ -59,32 +65,43 @@ def checked_spacing(spacing: Sequence[float], axes: int) -> tuple[float, ...]:
     return tuple(map(float, spacing))
 
 
-def read_image(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
-    """Read a slice as float32 (C, H, W) in [0, 1], and its spacing.
+def read_image(path: Path, windows: Sequence[Sequence[float]] = ()) -> tuple[np.ndarray, tuple[float, ...]]:
+    """Read a slice or a NIfTI volume as float32 (C, *space) in [0, 1], and its spacing.
 
-    8-bit values are divided by 255. Everything else (16 bits, signed, float: the type's range says nothing
-    there) goes from its own percentiles 0.5 and 99.5 to 0 and 1 and is cut there, channel by channel.
+    A window `(low, high)` goes to 0 and 1, cut there, `()` stands for none; one for each channel. Without,
+    8-bit values are divided by 255; everything else (16 bits, signed, float: the type's range says nothing
+    there) goes from its own percentiles 0.5 and 99.5 to 0 and 1, channel by channel.
     """
-    array, spacing = _read(path)
-    if array.ndim == 2:
-        array = array[None]
-    if array.ndim != 3 or 0 in array.shape:
-        raise UserError(f"{path}: shape {array.shape} is not a slice; export 2-D slices, one file each")
+    array, spacing = read_raw(path)
     if array.dtype == np.bool_:
         return array.astype(np.float32), spacing
-    if array.dtype == np.uint8:
+    if array.dtype == np.uint8 and not any(windows):
         return array.astype(np.float32) / np.float32(255), spacing
-    if not np.isfinite(array).all():
+    windows = windows or [()] * len(array)
+    return np.stack(
+        [_rescale(channel, window) for channel, window in zip(array, windows, strict=True)]
+    ), spacing
+
+
+def read_raw(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
+    """The finite values of an image file as they are, (C, *space), and its spacing."""
+    array, spacing = _read(path)
+    if array.ndim == len(spacing):
+        array = array[None]
+    if array.ndim not in (3, 4) or 0 in array.shape:
+        raise UserError(
+            f"{path}: shape {array.shape} is neither a slice nor a volume; write one file per case"
+        )
+    if array.dtype.kind not in "biuf":
+        raise UserError(f"{path}: values of type {array.dtype}; write real numbers")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise UserError(f"{path}: has NaN or infinite values; replace them")
-    return np.stack([_rescale(channel.astype(np.float64)) for channel in array]), spacing
+    return array, spacing
 
 
 def read_labels(path: Path) -> np.ndarray:
-    """Read a mask as int32 (H, W), with the values of the file."""
-    labels, _ = read_label_map(path)
-    if labels.ndim != 2:
-        raise UserError(f"{path}: a volume of shape {labels.shape}; export 2-D slices, one file each")
-    return labels
+    """Read a mask as int32 (*space), with the values of the file."""
+    return read_label_map(path)[0]
 
 
 def read_label_map(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
@@ -103,17 +120,43 @@ def read_label_map(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
     return array.astype(np.int32), spacing
 
 
-def write_labels(path: Path, classes: np.ndarray, label_values: tuple[int, ...] | None = None) -> None:
-    """Write class indices as PNG with their file values (8 bits; 16 if a value needs them)."""
+def write_labels(
+    path: Path,
+    classes: np.ndarray,
+    label_values: tuple[int, ...] | None = None,
+    like: Path | None = None,
+) -> None:
+    """Write class indices with their file values (8 bits; 16 if a value needs them), whole or not at all.
+
+    A `path` in .nii.gz lies where the NIfTI file `like` lies; any other is PNG.
+    """
     from PIL import Image
 
     values = np.asarray(label_values if label_values is not None else range(int(classes.max(initial=0)) + 1))
-    dtype = np.uint8 if values.max() <= 255 else np.uint16
-    Image.fromarray(values.astype(dtype)[classes]).save(path, format="PNG")
+    labels = values.astype(np.uint8 if values.max() <= 255 else np.uint16)[classes]
+    with atomic_write(path, "labels") as file:
+        if like is not None and path.name.endswith(".nii.gz"):
+            file.write(_nifti_bytes(labels, like))
+        else:
+            Image.fromarray(labels).save(file, format="PNG")
 
 
-def _rescale(channel: np.ndarray) -> np.ndarray:
-    low, high = np.percentile(channel, (0.5, 99.5))
+def is_nifti(path: Path) -> bool:
+    """Whether a file has an affine."""
+    return path.name.lower().endswith((".nii", ".nii.gz"))
+
+
+def read_affine(path: Path) -> np.ndarray:
+    """The 4 x 4 matrix from voxel indices of a NIfTI file to mm."""
+    import nibabel
+
+    image: Any = nibabel.load(path)  # pyright: ignore[reportPrivateImportUsage]
+    return np.asarray(image.affine, dtype=float)
+
+
+def _rescale(channel: np.ndarray, window: Sequence[float] = ()) -> np.ndarray:
+    channel = channel.astype(np.float64)
+    low, high = window or np.percentile(channel, (0.5, 99.5))
     if low == high:  # a nearly empty slice: its few other values are all there is to see
         low, high = channel.min(), channel.max()
     scale = high - low or 1.0
@@ -185,9 +228,25 @@ def _read_nifti(path: Path, labels: bool) -> tuple[np.ndarray, tuple[float, ...]
     spacing = tuple(float(step) for step in image.header.get_zooms())
     while array.ndim > 2 and array.shape[-1] == 1:
         array = array[..., 0]
-    if array.ndim != 2 and not (labels and array.ndim == 3):
-        raise UserError(f"{path}: a volume of shape {array.shape}; export 2-D slices, one file each")
-    spacing = spacing[: array.ndim]
+    if array.ndim == 4 and not labels:  # as in the Decathlon
+        array, spacing = np.moveaxis(array, -1, 0), spacing[:3]
+    elif array.ndim not in (2, 3):
+        raise UserError(
+            f"{path}: shape {array.shape} is neither a slice nor a volume; write one file per case"
+        )
+    spacing = tuple(round(step, 6) for step in spacing[: array.ndim])  # headers are float32
     if not all(np.isfinite(step) and step > 0 for step in spacing):
         raise UserError(f"{path}: spacing {spacing} in the header; write the size of a voxel there")
     return array, spacing
+
+
+def _nifti_bytes(labels: np.ndarray, like: Path) -> bytes:
+    import nibabel
+
+    source: Any = nibabel.load(like)  # pyright: ignore[reportPrivateImportUsage]
+    image: Any = nibabel.Nifti1Image(labels, source.affine)  # pyright: ignore[reportPrivateImportUsage]
+    if isinstance(source, nibabel.Nifti1Image):  # pyright: ignore[reportPrivateImportUsage]
+        image.set_qform(source.affine, int(source.header["qform_code"]))
+        image.set_sform(source.affine, int(source.header["sform_code"]) or 1)
+    image.header.set_xyzt_units("mm")
+    return gzip.compress(image.to_bytes(), mtime=0)

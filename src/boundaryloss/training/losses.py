@@ -1,14 +1,19 @@
 """The losses by name: MONAI's region losses, and three boundary losses: ours, MONAI's, the official one."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from monai.losses import boundary_loss as monai_boundary
 from monai.losses.dice import DiceCELoss, DiceLoss, GeneralizedDiceLoss
 from torch import Tensor, nn
+from torch.nn import functional
 
 from boundaryloss.distance import signed_distance_map
 from boundaryloss.losses import BoundaryLoss, RegionBoundaryLoss, boundary_loss
 from boundaryloss.training.config import TERMS, TrainConfig
+from boundaryloss.training.errors import UserError
+
+Activation = Literal["softmax", "sigmoid"]
 
 
 class CrossEntropy(nn.CrossEntropyLoss):
@@ -47,7 +52,55 @@ class OfficialBoundaryLoss(nn.Module):
         return boundary_loss(logits.softmax(1)[:, 1:], phi)
 
 
-def make_loss(name: str, config: TrainConfig, spacing: tuple[float, ...] | None = None) -> nn.Module:
+class MaskedRegionLoss(nn.Module):
+    """Region losses where MONAI has none: of regions that overlap, and of labels that are not everywhere.
+
+    Voxels without a label leave every sum and every mean.
+
+    Args:
+        name: `ce`, `dice`, `gdl` or `dicece`.
+        activation: `softmax` for labels, `sigmoid` for masks of regions.
+        ignore_index: the label of unlabelled voxels; masks have them as one more channel, the last. None: all
+            are labelled.
+    """
+
+    def __init__(self, name: str, activation: Activation, ignore_index: int | None) -> None:
+        super().__init__()
+        self.activation, self.ignore_index = activation, ignore_index
+        self.entropy = name in ("ce", "dicece")
+        overlaps = {"ce": None, "dice": DiceLoss, "dicece": DiceLoss, "gdl": GeneralizedDiceLoss}
+        self.overlap = overlaps[name] and overlaps[name]()
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The loss of `logits` over the voxels with a label."""
+        if self.activation == "sigmoid":
+            truth = target[:, : logits.shape[1]].to(logits.dtype)
+            valid = target.new_ones(()).bool() if self.ignore_index is None else ~target[:, -1:].bool()
+            probabilities = logits.sigmoid()
+            entropy = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+        else:
+            valid = target != self.ignore_index
+            labels = target.masked_fill(~valid, 0)[:, 0]
+            truth = functional.one_hot(labels, logits.shape[1]).movedim(-1, 1).to(logits.dtype)
+            probabilities = logits.softmax(1)
+            entropy = functional.cross_entropy(logits, labels, reduction="none")[:, None]
+        loss = logits.new_zeros(())
+        if self.entropy:
+            counted = valid.expand_as(entropy)
+            loss = loss + (entropy * counted).sum() / counted.sum().clamp(min=1)
+        if self.overlap is not None:
+            loss = loss + self.overlap(probabilities * valid, truth * valid)
+        return loss
+
+
+def make_loss(
+    name: str,
+    config: TrainConfig,
+    spacing: tuple[float, ...] | None = None,
+    *,
+    activation: Activation = "softmax",
+    ignore_index: int | None = None,
+) -> nn.Module:
     """The loss called `name`, for logits `(batch, class, *space)` and labels `(batch, 1, *space)`.
 
     Args:
@@ -55,18 +108,27 @@ def make_loss(name: str, config: TrainConfig, spacing: tuple[float, ...] | None 
             or `official.BoundaryLoss`; or both with a `+` between, which makes a `RegionBoundaryLoss`.
         config: gives the schedule.
         spacing: the pixel size that the distance map is measured in; default one pixel.
+        activation: `sigmoid` where the target is masks of regions `(batch, region, *space)`.
+        ignore_index: the label of voxels that carry no loss.
     """
+    region, _, term = name.rpartition("+") if "+" in name else (name, "", "")
     if name in TERMS:
-        return _make_term(name, spacing)
-    region, _, term = name.partition("+")
+        return _make_term(name, spacing, activation, ignore_index)
+    loss = _make_region(region, activation, ignore_index)
     if not term:
-        return _make_region(region)
-    return RegionBoundaryLoss(_make_region(region), _make_term(term, spacing), config.make_schedule())
+        return loss
+    boundary = _make_term(term, spacing, activation, ignore_index)
+    return RegionBoundaryLoss(loss, boundary, config.make_schedule())
 
 
-def _make_term(name: str, spacing: tuple[float, ...] | None) -> nn.Module:
+def _make_term(
+    name: str, spacing: tuple[float, ...] | None, activation: Activation, ignore_index: int | None
+) -> nn.Module:
     if name == "boundary":
-        return BoundaryLoss(spacing=spacing)
+        ignored = ignore_index if activation == "softmax" else None
+        return BoundaryLoss(activation=activation, spacing=spacing, ignore_index=ignored)
+    if activation == "sigmoid" or ignore_index is not None:
+        raise UserError(f"{name} knows neither regions nor unlabelled voxels; choose boundary for these data")
     if name == "monai.BoundaryLoss":
         return MonaiBoundaryLoss()
     if name == "official.BoundaryLoss":
@@ -74,7 +136,9 @@ def _make_term(name: str, spacing: tuple[float, ...] | None) -> nn.Module:
     raise ValueError(f"unknown boundary loss {name!r}")
 
 
-def _make_region(name: str) -> nn.Module:
+def _make_region(name: str, activation: Activation, ignore_index: int | None) -> nn.Module:
+    if activation == "sigmoid" or ignore_index is not None:
+        return MaskedRegionLoss(name, activation, ignore_index)
     if name == "ce":
         return CrossEntropy()
     if name == "dice":

@@ -15,11 +15,15 @@ from typing import Any
 import numpy as np
 import torch
 from monai.metrics.hausdorff_distance import compute_hausdorff_distance
+from monai.metrics.surface_dice import compute_surface_dice
+from monai.metrics.surface_distance import compute_average_surface_distance
 from scipy import ndimage
 
+from boundaryloss.training.data import IGNORE
 from boundaryloss.training.files import atomic_write
 
 Row = dict[str, Any]
+TOLERANCE = 1.0  # mm, of the normalised surface dice
 
 
 def case_metrics(
@@ -30,6 +34,7 @@ def case_metrics(
     spacing: Sequence[float],
     name: str,
     label_values: Sequence[int] | None = None,
+    tolerance: float = TOLERANCE,
 ) -> list[Row]:
     """Compare one prediction with its truth, 2-D or 3-D.
 
@@ -41,9 +46,12 @@ def case_metrics(
       empty.
     - ``hd95_penalised_mm``: the same, but the image's diagonal if just one is empty, and 0 if both are.
     - ``missed``, ``false_alarm``, ``both_empty``: 1 if only P, only T, or both are empty; otherwise 0.
+    - ``assd_mm``: mean distance between the two surfaces, both ways; nan if P or T is empty.
+    - ``nsd``: normalised surface dice, the share of both surfaces within `tolerance` of the other; 0 if just
+      one of P and T is empty, nan if both are.
     - ``lesions``, ``lesions_found``: connected components of T (diagonal neighbours connect), and how many of
       them P touches.
-    - ``false_lesions``: connected components of P that touch no T.
+    - ``predicted_lesions``, ``false_lesions``: connected components of P, and how many of them touch no T.
     - ``truth_mm2``, ``prediction_mm2`` (``_mm3`` in 3-D): sizes.
 
     Args:
@@ -53,6 +61,7 @@ def case_metrics(
         spacing: Size of a voxel, one number per axis.
         name: Name of the case.
         label_values: Value in the files of each class, to name the rows. Default: the index.
+        tolerance: Of ``nsd``, in mm.
 
     Returns:
         One row per class, without the background.
@@ -63,7 +72,11 @@ def case_metrics(
         )
     values = range(num_classes) if label_values is None else label_values
     return [
-        {"name": name, "label": int(values[index]), **_compare(prediction == index, truth == index, spacing)}
+        {
+            "name": name,
+            "label": int(values[index]),
+            **_compare(prediction == index, truth == index, spacing, tolerance),
+        }
         for index in range(1, num_classes)
     ]
 
@@ -73,7 +86,8 @@ def summarise(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
 
     ``dice`` and ``hd95_mm`` are means over the ``dice_cases`` and ``hd95_cases`` in which they exist (nan if
     in none); ``hd95_penalised_mm`` and ``false_lesions_per_image`` are means over all ``cases``. ``missed``
-    counts misses among the ``cases_with_truth``. ``lesion_sensitivity`` is the share of ``lesions`` found.
+    counts misses among the ``cases_with_truth``. ``lesion_sensitivity`` is the share of ``lesions`` found,
+    ``lesion_precision`` that of predicted lesions that are true, ``lesion_f1`` their harmonic mean.
     """
     by_label: dict[int, list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -81,21 +95,34 @@ def summarise(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
     return [{"label": label, **_summarise_label(by_label[label])} for label in sorted(by_label)]
 
 
-def hd95(prediction: np.ndarray, truth: np.ndarray, spacing: Sequence[float]) -> float:
-    """95 % Hausdorff distance of two non-empty masks, by MONAI.
+def without_unlabelled(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both with background where the truth says nothing, so that no metric counts it."""
+    unlabelled = truth == IGNORE
+    return np.where(unlabelled, 0, prediction), np.where(unlabelled, 0, truth)
 
-    It is measured between surface voxels, those with a face on the background or on the edge of the image;
-    each directed distance is a percentile of its own, and the larger one counts.
+
+def surface_metrics(
+    prediction: np.ndarray, truth: np.ndarray, spacing: Sequence[float], tolerance: float
+) -> tuple[float, float, float]:
+    """HD95, ASSD and NSD of two non-empty masks, by MONAI.
+
+    Surfaces are voxels with a face on the background or on the edge of the image; each directed distance of
+    HD95 is a percentile of its own, and the larger one counts.
     """
-    one_hot = (torch.from_numpy(mask)[None, None] for mask in (prediction, truth))
+    box = ndimage.find_objects((prediction | truth).astype(np.uint8))[0]  # elsewhere there is no surface
+    p, t = (
+        torch.from_numpy(np.ascontiguousarray(np.pad(mask[box], 1)))[None, None]
+        for mask in (prediction, truth)
+    )
+    options: Any = {"include_background": True, "spacing": [float(step) for step in spacing]}
     with warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", "monai.metrics.utils get_mask_edges", FutureWarning
         )  # MONAI's own call
-        distance = compute_hausdorff_distance(
-            *one_hot, include_background=True, percentile=95, spacing=[float(step) for step in spacing]
-        )
-    return float(distance)
+        hausdorff = compute_hausdorff_distance(p, t, percentile=95, **options)
+        average = compute_average_surface_distance(p, t, symmetric=True, **options)
+        surface_dice = compute_surface_dice(p, t, class_thresholds=[tolerance], **options)
+    return float(hausdorff), float(average), float(surface_dice)
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -108,16 +135,21 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         file.write(text.getvalue().encode())
 
 
-def _compare(prediction: np.ndarray, truth: np.ndarray, spacing: Sequence[float]) -> Row:
+def _compare(prediction: np.ndarray, truth: np.ndarray, spacing: Sequence[float], tolerance: float) -> Row:
     size_p, size_t = int(prediction.sum()), int(truth.sum())
     diagonal = float(np.hypot.reduce(np.multiply(truth.shape, spacing)))
     exists, empty = size_p > 0 and size_t > 0, size_p == 0 and size_t == 0
-    distance = hd95(prediction, truth, spacing) if exists else float("nan")
+    none = float("nan")
+    distance, average, surface_dice = (
+        surface_metrics(prediction, truth, spacing, tolerance)
+        if exists
+        else (none, none, none if empty else 0.0)
+    )
     lesions, found = _components(truth, prediction)
     components, true = _components(prediction, truth)
     voxel, unit = float(np.prod(spacing)), f"mm{truth.ndim}"
     return {
-        "dice": float("nan") if empty else 2 * int((prediction & truth).sum()) / (size_p + size_t),
+        "dice": none if empty else 2 * int((prediction & truth).sum()) / (size_p + size_t),
         "hd95_mm": distance,
         "hd95_penalised_mm": distance if exists else 0.0 if empty else diagonal,
         "missed": int(size_t > 0 and size_p == 0),
@@ -128,6 +160,10 @@ def _compare(prediction: np.ndarray, truth: np.ndarray, spacing: Sequence[float]
         "false_lesions": components - true,
         f"truth_{unit}": size_t * voxel,
         f"prediction_{unit}": size_p * voxel,
+        "assd_mm": average,
+        "nsd": surface_dice,
+        "nsd_tolerance_mm": tolerance,
+        "predicted_lesions": components,
     }
 
 
@@ -143,7 +179,9 @@ def _summarise_label(rows: Sequence[Mapping[str, Any]]) -> Row:
         return sum(int(row[key]) for row in rows)
 
     dice, distance = (_existing(row[key] for row in rows) for key in ("dice", "hd95_mm"))
-    lesions = total("lesions")
+    lesions, predicted = total("lesions"), total("predicted_lesions")
+    sensitivity = total("lesions_found") / lesions if lesions else float("nan")
+    precision = 1 - total("false_lesions") / predicted if predicted else float("nan")
     return {
         "cases": len(rows),
         "cases_with_truth": sum(row["lesions"] > 0 for row in rows),
@@ -156,8 +194,13 @@ def _summarise_label(rows: Sequence[Mapping[str, Any]]) -> Row:
         "false_alarms": total("false_alarm"),
         "both_empty": total("both_empty"),
         "lesions": lesions,
-        "lesion_sensitivity": total("lesions_found") / lesions if lesions else float("nan"),
+        "lesion_sensitivity": sensitivity,
         "false_lesions_per_image": total("false_lesions") / len(rows),
+        "lesion_precision": precision,
+        "lesion_f1": 2 * precision * sensitivity / ((precision + sensitivity) or 1),
+        "assd_mm": _mean(_existing(row["assd_mm"] for row in rows)),
+        "nsd": _mean(_existing(row["nsd"] for row in rows)),
+        "nsd_tolerance_mm": rows[0]["nsd_tolerance_mm"],
     }
 
 

@@ -1,27 +1,31 @@
 """The network, its optimiser and its two loss terms, for Lightning."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import lightning
 import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from monai.networks.nets.basic_unet import BasicUNet
 from torch import Tensor
 
-from boundaryloss.losses import RegionBoundaryLoss
+from boundaryloss.losses import BoundaryLoss, RegionBoundaryLoss
 from boundaryloss.training.config import from_dict
+from boundaryloss.training.data import IGNORE
+from boundaryloss.training.errors import UserError
 from boundaryloss.training.gradients import term_gradients
 from boundaryloss.training.losses import make_loss
+from boundaryloss.training.networks import make_inferer, make_network
+from boundaryloss.training.processes import merged
+from boundaryloss.training.terms import classes_of, loss_terms
 
 
 class SegmentationModule(lightning.LightningModule):
-    """A 2-D U-Net whose first level keeps the full resolution, with LeakyReLU and instance norm.
+    """A U-Net, 2-D or 3-D, that learns from whole slices or from patches.
 
     Args:
         config: `config.as_dict` of a `TrainConfig`.
-        data: what was found in the data: `channels`, `num_classes`, `label_values`, `spacing`.
+        data: what was found in the data, `RunData.facts`: channels, classes, spacing, patch, ...
 
     Both are plain values, are kept in the checkpoint, and are all that prediction needs.
     """
@@ -29,19 +33,36 @@ class SegmentationModule(lightning.LightningModule):
     def __init__(self, config: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         super().__init__()
         self.save_hyperparameters({"config": dict(config), "data": dict(data)})
-        self.config = from_dict(config)
-        features = self.config.features
-        self.network = BasicUNet(
-            spatial_dims=2,
-            in_channels=data["channels"],
-            out_channels=data["num_classes"],
-            features=(*features, features[0]),
+        self.config, self.data = from_dict(config), dict(data)
+        self.network = make_network(self.config, data)
+        self.loss = make_loss(
+            self.config.loss,
+            self.config,
+            tuple(data["spacing"]),
+            activation="sigmoid" if data.get("regions") else "softmax",
+            ignore_index=IGNORE if data.get("ignore") else None,
         )
-        self.loss = make_loss(self.config.loss, self.config, tuple(data["spacing"]))
+        patch = data.get("patch")
+        slicewise = bool(data.get("slicewise"))
+        self.inferer = make_inferer(patch, self.config.batch_size, slicewise=slicewise) if patch else None
+        boundary = getattr(self.loss, "boundary", None)
+        if self.config.map_from == "volume" and not isinstance(boundary, BoundaryLoss | None):
+            raise UserError(
+                f'map_from = "volume": the loss {self.config.loss} makes its own map; leave it out'
+            )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits `(batch, class, height, width)` of `(batch, channel, height, width)`."""
-        return self.network(images)
+        """Logits `(batch, class, *space)` of `(batch, channel, *space)` of any size."""
+        logits: Any = self.network(images) if self.inferer is None else self.inferer(images, self.network)
+        return logits
+
+    def levels(self, images: Tensor) -> list[Tensor]:
+        """Logits of patches, at full resolution first; DynUNet's heads follow with deep supervision."""
+        logits = self.network(images)
+        if self.config.deep_supervision == "none":
+            return [logits]
+        heads: Any = self.network.heads
+        return [logits[:, 0], *heads]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam, as in the paper, and its halving of the learning rate if asked for."""
@@ -54,16 +75,20 @@ class SegmentationModule(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": halving, "monitor": "validation_dice"}}
 
     def on_train_epoch_start(self) -> None:
-        """Give both terms the weights of this epoch."""
+        """Give both terms the weights of this epoch, and chance the state that it always has here."""
+        seed = np.random.SeedSequence([self.config.seed, self.current_epoch, self.global_rank])
+        torch.manual_seed(int(seed.generate_state(1)[0]))
         if isinstance(self.loss, RegionBoundaryLoss):
             self.loss.set_epoch(self.current_epoch)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The loss of one batch; every term and weight is logged."""
-        logits, labels = self(batch["image"]), batch["labels"]
-        if isinstance(self.loss, RegionBoundaryLoss):
-            region, boundary = self.loss.terms(logits, labels)
-            region_weight, boundary_weight = self.loss.weights
+        outputs = self.levels(batch["image"])
+        reach = len(outputs) if self.config.deep_supervision == "all" else 1
+        region, boundary = loss_terms(self.loss, outputs, batch, self.data, boundary_levels=reach)
+        loss, terms = region, {"region": region}
+        if boundary is not None:
+            region_weight, boundary_weight = cast(RegionBoundaryLoss, self.loss).weights
             loss = region_weight * region + boundary_weight * boundary
             terms = {
                 "region": region,
@@ -72,33 +97,44 @@ class SegmentationModule(lightning.LightningModule):
                 "boundary_weight": boundary_weight,
             }
             if batch_idx == 0:  # for a curve, once an epoch is enough
-                terms |= term_gradients(logits, region, boundary)
-        else:
-            loss = self.loss(logits, labels)
-            terms = {"region": loss}
-        size = len(labels)
+                terms |= term_gradients(outputs[0], region, boundary)
+        size = len(batch["labels"])
         self.log_dict({"loss": loss, **terms}, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         return loss
 
     def on_validation_epoch_start(self) -> None:
         """Forget the counts of the last validation."""
-        self._overlap = torch.zeros(self.network.final_conv.out_channels, 2, device=self.device)
+        self._counts: dict[str, np.ndarray] = {}
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Count overlap and size per class; slices without the object would make a mean of Dice jump."""
-        classes = len(self._overlap)
-        prediction = torch.nn.functional.one_hot(self(batch["image"]).argmax(1), classes)
-        truth = torch.nn.functional.one_hot(batch["labels"][:, 0], classes)
-        counts = torch.stack([(prediction * truth), (prediction + truth)]).sum(dim=(1, 2, 3))
-        self._overlap += counts.T
+        truth = batch["labels"][:, 0]
+        prediction = classes_of(self(batch["image"]), self.data).masked_fill(truth == IGNORE, IGNORE)
+        counts = []
+        for index in range(1, self.data["num_classes"]):
+            mine, true = (prediction == index).flatten(1), (truth == index).flatten(1)
+            counts.append(torch.stack([(mine & true).sum(1), mine.sum(1) + true.sum(1)]))
+        self._counts.update(
+            zip(batch["name"], torch.stack(counts).cpu().numpy().transpose(2, 0, 1), strict=True)
+        )
 
     def on_validation_epoch_end(self) -> None:
-        """Log the Dice of all validation pixels together, averaged over the foreground classes."""
-        overlap = self.trainer.strategy.reduce(self._overlap, reduce_op="sum")
-        dice = 2 * overlap[1:, 0] / overlap[1:, 1].clamp(min=1)
-        self.log("validation_dice", dice.mean())
+        """Log the Dice of all validation voxels together, averaged over the foreground classes."""
+        overlap, size = np.sum(list(merged(self._counts).values()), axis=0).T
+        self.log("validation_dice", float((2 * overlap / size.clip(min=1)).mean()))
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> Any:
+        """The predictions, for the callback that scores them."""
+        return self.predict_step(batch, batch_idx)
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[np.ndarray]:
-        """The most likely class of every pixel, at each slice's own size."""
-        classes = self(batch["image"]).argmax(1).to(torch.uint8).cpu().numpy()
+        """The class of every voxel, on the grid of each sample's file."""
+        logits = self(batch["image"])
+        if "restore" in batch:
+            logits = torch.stack(
+                [back(one.cpu()) for back, one in zip(batch["restore"], logits, strict=True)]
+            )
+        classes = classes_of(logits, self.data).to(torch.uint8).cpu().numpy()
+        if "restore" in batch:
+            return list(classes)
         return [plane[:height, :width] for plane, (height, width) in zip(classes, batch["size"], strict=True)]

@@ -1,30 +1,41 @@
 """Pictures of a run's test: image, truth and prediction side by side."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from boundaryloss.training.data import Slices
+from boundaryloss.training.files import atomic_write
+from boundaryloss.training.rundata import RunData
 
 COUNT = 4
 COLOURS = np.array([[0, 0, 0], [255, 176, 0], [0, 176, 246], [234, 85, 133], [120, 200, 90], [150, 120, 255]])
 
 
-def write_pictures(folder: Path, slices: Slices, predictions: Sequence[np.ndarray]) -> None:
-    """Write pictures of a few slices, spread evenly over those that hold an object, whatever the result."""
-    labels = slices.labels
-    assert labels is not None
-    filled = [index for index in range(len(labels)) if labels[index].any()] or [0]
-    folder.mkdir(exist_ok=True)
-    for index in np.unique(np.linspace(0, len(filled) - 1, COUNT).round().astype(int)):
-        case = filled[index]
-        grey = np.repeat(slices.images[case][:1].transpose(1, 2, 0) * 255, 3, axis=2)
-        row = np.hstack([grey, _painted(grey, labels[case]), _painted(grey, predictions[case])])
-        picture = Image.fromarray(row.round().astype(np.uint8))
+def shown_names(data: RunData) -> set[str]:
+    """A few test cases, spread evenly over those that hold an object, whatever the result."""
+    filled = list(data.with_object)
+    labels = getattr(data.test, "labels", None)
+    if labels is not None:
+        filled = [name for name, classes in zip(data.test.names, labels, strict=True) if classes.any()]
+    filled = filled or data.test.names
+    return {filled[index] for index in np.linspace(0, len(filled) - 1, COUNT).round().astype(int)}
+
+
+def write_picture(path: Path, image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> None:
+    """One picture of a case, image (C, *space); of a volume, the slice that holds most of the truth."""
+    if truth.ndim == 3:
+        index = int((truth > 0).sum((0, 1)).argmax())
+        image, truth, prediction = (
+            np.rot90(a[..., index], axes=(-2, -1)) for a in (image, truth, prediction)
+        )
+    grey = np.repeat(image[:1].clip(0, 1).transpose(1, 2, 0) * 255, 3, axis=2)
+    row = np.hstack([grey, _painted(grey, truth), _painted(grey, prediction)])
+    picture = Image.fromarray(row.round().astype(np.uint8))
+    path.parent.mkdir(exist_ok=True)
+    with atomic_write(path, "picture") as file:
         picture.resize((2 * picture.width, 2 * picture.height), Image.Resampling.NEAREST).save(
-            folder / f"{slices.names[case]}.png"
+            file, format="PNG"
         )
 
 

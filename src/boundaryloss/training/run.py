@@ -5,134 +5,91 @@ import logging
 import math
 import signal
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning import Trainer
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
-from torch.utils.data import DataLoader, Subset
 
-from boundaryloss.training.callbacks import History, StepReport, Steps
-from boundaryloss.training.checkpoints import AtomicCheckpointIO
-from boundaryloss.training.config import TrainConfig, as_dict, write_config
-from boundaryloss.training.data import Collection, Slices, collate
+from boundaryloss.training.callbacks import History, Scores, StepReport, Steps
+from boundaryloss.training.checkpoints import AtomicCheckpointIO, newest_checkpoint
+from boundaryloss.training.config import TrainConfig, as_dict, read_config, write_config
 from boundaryloss.training.errors import UserError
-from boundaryloss.training.metrics import case_metrics, summarise, write_csv
+from boundaryloss.training.files import atomic_write
+from boundaryloss.training.loaders import Loaders, split_validation
+from boundaryloss.training.metrics import summarise, write_csv
 from boundaryloss.training.module import SegmentationModule
-from boundaryloss.training.phantom import phantom
-from boundaryloss.training.pictures import write_pictures
+from boundaryloss.training.processes import is_first_process, launched
+from boundaryloss.training.rundata import RunData, load_data
 
-PHANTOM_SIZES = (200, 100)  # slices to train and to test on
-PHANTOM_SEEDS = (0, 1_000_003)  # two series that share no slice
+__all__ = [
+    "RunData",
+    "count_steps",
+    "load_data",
+    "prepare_directory",
+    "quiet_lightning",
+    "train",
+]
 
-
-@dataclass(frozen=True)
-class RunData:
-    """Slices in memory, split, and what they have in common."""
-
-    train: Slices
-    test: Slices
-    label_values: tuple[int, ...]
-    channels: int
-    spacing: tuple[float, ...]
-
-    @classmethod
-    def from_collection(cls, collection: Collection) -> "RunData":
-        """Read the files of a data folder once."""
-        values = collection.label_values
-        return cls(
-            Slices.from_cases(collection.train, values),
-            Slices.from_cases(collection.test, values),
-            values,
-            collection.channels,
-            collection.spacing,
-        )
-
-    @classmethod
-    def from_phantom(cls, sizes: tuple[int, int] = PHANTOM_SIZES, size: int = 96) -> "RunData":
-        """Draw the phantom: the same slices every time, whatever the run's seed."""
-        train, test = (phantom(n, seed=seed, size=size) for n, seed in zip(sizes, PHANTOM_SEEDS, strict=True))
-        return cls(Slices(*_lists(train)), Slices(*_lists(test)), (0, 1), 1, (1.0, 1.0))
-
-    def facts(self) -> dict[str, Any]:
-        """What prediction has to know about them."""
-        return {
-            "channels": self.channels,
-            "num_classes": len(self.label_values),
-            "label_values": list(self.label_values),
-            "spacing": list(self.spacing),
-        }
+MAY_CHANGE = {"epochs", "accelerator", "devices", "nodes", "num_workers", "cache"}  # when a run goes on
 
 
 def train(
-    data: RunData, config: TrainConfig, out: Path, *, on_step: StepReport | None = None
+    data: RunData,
+    config: TrainConfig,
+    out: Path,
+    *,
+    on_step: StepReport | None = None,
+    resume: bool = False,
 ) -> list[dict[str, Any]]:
     """Train, test the last epoch, and write all of it to `out`.
 
     `out` gets config.toml, splits.json (as a data folder may hold it), metrics.csv (by epoch),
-    checkpoints/last.ckpt and best.ckpt, tensorboard/, and in the end cases.csv, summary.csv and pictures/ of
-    the test.
+    checkpoints/last.ckpt, previous.ckpt and best.ckpt, tensorboard/, and in the end cases.csv, summary.csv
+    and pictures/ of the test; skipped.txt if bad cases were left out.
 
     Args:
         data: what to train and to test on.
         config: how.
         out: the run's directory, new or empty.
         on_step: is called after every step with a line on how the run stands.
+        resume: go on with the run in `out`, after the last epoch that it finished; on the CPU it ends as if
+            it had never stopped, bit for bit. With nothing in `out` it starts.
 
     Returns:
         The rows of summary.csv.
 
     Raises:
-        UserError: `out` is in use, a checkpoint cannot be written, or the loss is no longer a number.
-        KeyboardInterrupt: as it came; what there is so far is on disk, last.ckpt included.
+        UserError: `out` is in use or is another run, a checkpoint cannot be written, or the loss is no
+            number.
+        KeyboardInterrupt: as it came; what there is so far is on disk, every finished epoch included.
     """
-    prepare_directory(out)
-    write_config(out / "config.toml", config, data.facts())
-    split = {"train": data.train.names, "test": data.test.names}
-    (out / "splits.json").write_text(json.dumps(split, indent=1) + "\n", encoding="utf-8")
     torch.manual_seed(config.seed)
-    module = SegmentationModule(as_dict(config), data.facts())
-    learn, validate = _split_validation(data.train, config)
+    module = SegmentationModule(as_dict(config), data.facts(config))
+    loaders = Loaders(data, config)
+    checkpoint = _prepare(data, config, out, resume)
+    scores = Scores(data, out / "pictures")
     with quiet_lightning():
-        trainer = _make_trainer(config, out, on_step, validated=validate is not None)
-        _fit(trainer, module, _loader(learn, config, shuffle=True), validate and _loader(validate, config))
-        predictions = predict_classes(trainer, module, data.test, config)
-    rows = []
-    for index, (name, prediction) in enumerate(zip(data.test.names, predictions, strict=True)):
-        assert data.test.labels is not None
-        rows += case_metrics(
-            prediction,
-            data.test.labels[index],
-            num_classes=len(data.label_values),
-            spacing=data.spacing,
-            name=name,
-            label_values=data.label_values,
-        )
+        trainer = _make_trainer(config, out, scores, on_step, validated=loaders.validate is not None)
+        _fit(trainer, module, loaders, checkpoint)
+        trainer.test(module, loaders, verbose=False)
+    rows = scores.collect(data.test.names)
     summary = summarise(rows)
-    write_csv(out / "cases.csv", rows)
-    write_csv(out / "summary.csv", summary)
-    write_pictures(out / "pictures", data.test, predictions)
+    if trainer.is_global_zero:
+        write_csv(out / "cases.csv", rows)
+        write_csv(out / "summary.csv", summary)
     return summary
 
 
 def count_steps(data: RunData, config: TrainConfig) -> int:
     """How often `on_step` will be called."""
-    return config.epochs * math.ceil(len(_split_validation(data.train, config)[0]) / config.batch_size)
-
-
-def predict_classes(
-    trainer: Trainer, module: SegmentationModule, slices: Slices, config: TrainConfig
-) -> list[np.ndarray]:
-    """The class indices (uint8) of every slice, at its own size."""
-    batches: Any = trainer.predict(module, _loader(slices, config))
-    return [prediction for batch in batches for prediction in batch]
+    draws = len(split_validation(data.train, config)[0]) * config.patches_per_case
+    return config.epochs * math.ceil(draws / (config.batch_size * math.prod(launched(config))))
 
 
 def prepare_directory(out: Path) -> None:
@@ -143,11 +100,57 @@ def prepare_directory(out: Path) -> None:
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        used = any(out.iterdir())
+        used = any(not path.name.startswith(".") for path in out.iterdir())  # what a kill left unfinished
     except OSError as error:
         raise UserError(f"cannot make the directory {out}: {error.strerror}") from None
     if used:
         raise UserError(f"{out} exists and is not empty; give a new directory with --out, or remove this one")
+
+
+def _prepare(data: RunData, config: TrainConfig, out: Path, resume: bool) -> Path | None:
+    """Make the run's directory, or find the checkpoint to go on from; only the first process writes."""
+    if resume and (out / "config.toml").is_file():
+        _check_same_run(data, config, out)
+        checkpoint, damaged = newest_checkpoint(out / "checkpoints")
+        if is_first_process():
+            if not (out / "splits.json").exists():
+                _write_lists(data, out)
+            for leftover in (out / "checkpoints").glob(".*.ckpt.*"):  # of a killed write
+                leftover.unlink()
+            if damaged:
+                logging.getLogger("boundaryloss").warning(
+                    "%s is damaged; going on from %s", damaged, checkpoint
+                )
+        return checkpoint
+    if is_first_process():
+        prepare_directory(out)
+        write_config(out / "config.toml", config, data.facts(config))
+        _write_lists(data, out)
+    return None
+
+
+def _write_lists(data: RunData, out: Path) -> None:
+    split = {"train": data.train.names, "test": data.test.names}
+    with atomic_write(out / "splits.json", "split") as file:
+        file.write((json.dumps(split, indent=1) + "\n").encode())
+    if data.skipped:
+        with atomic_write(out / "skipped.txt", "list of bad cases") as file:
+            file.write(("\n".join(data.skipped) + "\n").encode())
+
+
+def _check_same_run(data: RunData, config: TrainConfig, out: Path) -> None:
+    before, now = as_dict(read_config(out / "config.toml")), as_dict(config)
+    for name in sorted({*before, *now} - MAY_CHANGE):
+        if before.get(name) != now.get(name):
+            raise UserError(
+                f"{out} was begun with {name} = {before.get(name)}, not {now.get(name)}; "
+                "resume it with its own config.toml, or give a new directory"
+            )
+    if not (out / "splits.json").exists():  # killed as it began
+        return
+    split = json.loads((out / "splits.json").read_text(encoding="utf-8"))
+    if split != {"train": data.train.names, "test": data.test.names}:
+        raise UserError(f"{out} was begun with other cases (see its splits.json); give a new directory")
 
 
 @contextmanager
@@ -167,20 +170,31 @@ def quiet_lightning() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _make_trainer(config: TrainConfig, out: Path, on_step: StepReport | None, *, validated: bool) -> Trainer:
+def _make_trainer(
+    config: TrainConfig, out: Path, scores: Scores, on_step: StepReport | None, *, validated: bool
+) -> Trainer:
     folder = out / "checkpoints"
-    last = ModelCheckpoint(folder, filename="last", enable_version_counter=False, save_on_exception=True)
+    last = ModelCheckpoint(
+        folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
+    )
     best = ModelCheckpoint(
         folder, filename="best", monitor="validation_dice", mode="max", enable_version_counter=False
     )
+    devices, nodes = launched(config)
     return Trainer(
         max_epochs=config.epochs,
         accelerator=config.accelerator,
-        devices=config.devices,
+        devices=devices,
+        num_nodes=nodes,
+        strategy="ddp" if devices * nodes > 1 else "auto",
+        use_distributed_sampler=False,
+        precision=config.precision,  # pyright: ignore[reportArgumentType]
+        accumulate_grad_batches=config.accumulate,
         logger=TensorBoardLogger(out, name="tensorboard", version="", default_hp_metric=False),
         plugins=[AtomicCheckpointIO()],
         callbacks=[
             History(out / "metrics.csv"),
+            scores,
             *([Steps(on_step)] if on_step else []),
             *([best] if validated else []),
             last,
@@ -192,37 +206,11 @@ def _make_trainer(config: TrainConfig, out: Path, on_step: StepReport | None, *,
     )
 
 
-def _fit(
-    trainer: Trainer, module: SegmentationModule, learn: DataLoader, validate: DataLoader | None
-) -> None:
+def _fit(trainer: Trainer, module: SegmentationModule, loaders: Loaders, checkpoint: Path | None) -> None:
     """`trainer.fit`, where Ctrl-C stays what it is: Lightning makes it an exit with status 1."""
     handler = signal.getsignal(signal.SIGINT)
     try:
-        trainer.fit(module, learn, validate)
+        trainer.fit(module, loaders, ckpt_path=checkpoint)
     except SystemExit:
         signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from None
-
-
-def _split_validation(slices: Slices, config: TrainConfig) -> tuple[Any, Any]:
-    """A seeded share of the training slices chooses best.ckpt; the second part is `None` if it is empty."""
-    order = np.random.default_rng(config.seed).permutation(len(slices)).tolist()
-    count = round(config.validation * len(order))
-    if count == 0:
-        return slices, None
-    return Subset(slices, sorted(order[count:])), Subset(slices, sorted(order[:count]))
-
-
-def _loader(slices: Any, config: TrainConfig, *, shuffle: bool = False) -> DataLoader:
-    return DataLoader(
-        slices,
-        batch_size=config.batch_size,
-        shuffle=shuffle,
-        num_workers=config.num_workers,
-        collate_fn=collate,
-        generator=torch.Generator().manual_seed(config.seed),
-    )
-
-
-def _lists(series: tuple[np.ndarray, np.ndarray]) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray]]:
-    return list(series[0]), list(series[1])

@@ -23,16 +23,22 @@ def split_names(
     seed: int,
     test_prefix: str | Sequence[str] | None,
     test_fraction: float,
+    fold: int = 0,
+    split: Path | None = None,
 ) -> Split:
     """Split by the first rule that applies; `boundaryloss.training.data.find_cases` lists them."""
-    if test_prefix is not None:
+    if split is not None:
+        train, test = _read_split(split, names)
+    elif test_prefix is not None:
         train, test = _split_by_prefix(folder, names, test_prefix)
     elif (folder / "splits.json").exists():
         train, test = _read_split(folder / "splits.json", names)
+    elif (folder / "splits_final.json").exists():
+        train, test = _read_fold(folder / "splits_final.json", names, fold)
     elif all(name.startswith(("train_", "test_")) for name in names):
         train, test = _part(names, {name for name in names if name.startswith("test_")})
     else:
-        train, test = _split_at_random(names, seed, test_fraction)
+        train, test = _split_at_random(names, seed, test_fraction, fold)
     for part, purpose in ((train, "train"), (test, "test")):
         if not part:
             raise UserError(f"{folder}: no case left to {purpose} on; give splits.json or other names")
@@ -47,24 +53,43 @@ def _split_by_prefix(folder: Path, names: list[str], test_prefix: str | Sequence
     return _part(names, {name for name in names if name.startswith(prefixes)})
 
 
-def _split_at_random(names: list[str], seed: int, fraction: float) -> Split:
+def _split_at_random(names: list[str], seed: int, fraction: float, fold: int) -> Split:
     patients = {name: patient(name) for name in names}
     if len(set(patients.values())) == 1:  # one word before all names ("slice_07") is no patient
         patients = {name: name for name in names}
     groups = sorted(set(patients.values()))
     random.Random(seed).shuffle(groups)
-    chosen = set(groups[: max(1, round(fraction * len(groups)))])
+    count = max(1, round(fraction * len(groups)))
+    chosen = set(groups[fold * count : (fold + 1) * count])
+    if not chosen:
+        raise UserError(
+            f"fold {fold}: {len(groups)} patients make {-(-len(groups) // count)} folds, from 0 on"
+        )
     return _part(names, {name for name in names if patients[name] in chosen})
 
 
 def _read_split(path: Path, names: list[str]) -> Split:
-    try:
-        split: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not readable as JSON ({error}); repair it or remove it") from error
+    split = _read_json(path)
     train, test = (split.get(key) if isinstance(split, dict) else None for key in ("train", "test"))
     if not _is_names(train) or not _is_names(test):
         raise UserError(f'{path}: must be {{"train": [names], "test": [names]}}; rewrite it so')
+    return _checked(path, names, train, test)
+
+
+def _read_fold(path: Path, names: list[str], fold: int) -> Split:
+    """One of nnU-Net's folds; its validation cases are what this run tests on."""
+    folds = _read_json(path)
+    if not isinstance(folds, list) or not all(
+        isinstance(part, dict) and _is_names(part.get("train")) and _is_names(part.get("val"))
+        for part in folds
+    ):
+        raise UserError(f'{path}: must be [{{"train": [names], "val": [names]}}, ...]; rewrite it so')
+    if fold >= len(folds):
+        raise UserError(f"{path}: no fold {fold}; it has {len(folds)}, from 0 on")
+    return _checked(path, names, folds[fold]["train"], folds[fold]["val"])
+
+
+def _checked(path: Path, names: list[str], train: list[str], test: list[str]) -> Split:
     known = set(names)
     for name in (*train, *test):
         if name not in known:
@@ -73,6 +98,13 @@ def _read_split(path: Path, names: list[str]) -> Split:
     if both := sorted(set(train) & set(test)):
         raise UserError(f"{path}: {both[0]!r} is in train and in test; take it out of one")
     return list(dict.fromkeys(train)), list(dict.fromkeys(test))
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not readable as JSON ({error}); repair it or remove it") from error
 
 
 def _is_names(part: Any) -> TypeGuard[list[str]]:

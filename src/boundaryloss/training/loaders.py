@@ -1,0 +1,75 @@
+"""The batches of a run, shared out among its processes."""
+
+from functools import partial
+from typing import Any
+
+import lightning
+import numpy as np
+from torch.utils.data import DataLoader, Subset
+
+from boundaryloss.training.config import TrainConfig
+from boundaryloss.training.data import MULTIPLE, collate
+from boundaryloss.training.rundata import RunData
+from boundaryloss.training.sampling import Draws, EpochSampler, ShareSampler
+from boundaryloss.training.volumes import FileGrid, Volumes
+
+
+class Loaders(lightning.LightningDataModule):
+    """Loaders of the training, validation and test cases of a run, for the process that asks."""
+
+    def __init__(self, data: RunData, config: TrainConfig) -> None:
+        super().__init__()
+        facts = data.facts(config)
+        self.config, self.patch = config, facts.get("patch")
+        self.learn, self.validate = split_validation(data.train, config)
+        self.test = FileGrid(data.test) if isinstance(data.test, Volumes) else data.test
+        self.volumes = isinstance(data.test, Volumes)
+        self.draws = Draws(
+            self.learn,
+            config,
+            patch=self.patch,
+            regions=data.regions,
+            num_classes=len(data.label_values),
+            spacing=data.spacing,
+            slicewise=data.slicewise,
+        )
+
+    def train_dataloader(self) -> DataLoader:
+        """Draws of this epoch."""
+        sampler = EpochSampler(len(self.draws), self.config.seed, *self._place())
+        return self._loader(self.draws, sampler, self.config.batch_size)
+
+    def val_dataloader(self) -> Any:
+        """Whole validation cases, each in one process only."""
+        return [] if self.validate is None else self._whole(self.validate)
+
+    def test_dataloader(self) -> DataLoader:
+        """Whole test cases, each in one process only; volumes come with the way back to their file."""
+        return self._whole(self.test)
+
+    def _whole(self, cases: Any) -> DataLoader:
+        size = 1 if self.volumes else self.config.batch_size
+        return self._loader(cases, ShareSampler(len(cases), *self._place()), size)
+
+    def _loader(self, cases: Any, sampler: Any, size: int) -> DataLoader:
+        return DataLoader(
+            cases,
+            batch_size=size,
+            sampler=sampler,
+            num_workers=self.config.num_workers,
+            persistent_workers=self.config.num_workers > 0,
+            collate_fn=partial(collate, multiple=1 if self.patch else MULTIPLE),
+            pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
+        )
+
+    def _place(self) -> tuple[int, int]:
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+
+def split_validation(samples: Any, config: TrainConfig) -> tuple[Any, Any]:
+    """A seeded share of the training cases chooses best.ckpt; the second part is `None` if it is empty."""
+    order = np.random.default_rng(config.seed).permutation(len(samples)).tolist()
+    count = round(config.validation * len(order))
+    if count == 0:
+        return samples, None
+    return Subset(samples, sorted(order[count:])), Subset(samples, sorted(order[:count]))

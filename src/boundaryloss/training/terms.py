@@ -1,0 +1,115 @@
+"""Labels of a batch -> the two terms of the loss, at one level or at several.
+
+Labels are class indices, `IGNORE` where there is none. Where a dataset has regions, which may overlap, they
+become one mask per region, and one more for what is unlabelled if anything may be.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from boundaryloss.losses import RegionBoundaryLoss, boundary_loss
+from boundaryloss.training.data import IGNORE
+
+
+def region_masks(labels: Tensor, regions: Sequence[Sequence[int]], *, ignore: bool) -> Tensor:
+    """Class indices (B, 1, *space) -> bool masks (B, R, *space), with (B, R + 1, *space) for `ignore`."""
+    masks = [torch.isin(labels, labels.new_tensor(region)) for region in regions]
+    return torch.cat([*masks, labels == IGNORE] if ignore else masks, dim=1)
+
+
+def classes_of(logits: Tensor, data: Mapping[str, Any]) -> Tensor:
+    """Logits (B, C, *space) -> class indices (B, *space); later regions are painted over earlier ones."""
+    if not data.get("regions"):
+        return logits.argmax(1)
+    classes = torch.zeros_like(logits[:, 0], dtype=torch.long)
+    for channel, painted in enumerate(data["painted"]):
+        classes[logits[:, channel] > 0] = painted
+    return classes
+
+
+def loss_terms(
+    loss: torch.nn.Module,
+    outputs: Sequence[Tensor],
+    batch: Mapping[str, Any],
+    data: Mapping[str, Any],
+    *,
+    boundary_levels: int = 1,
+) -> tuple[Tensor, Tensor | None]:
+    """The region and the boundary term, unweighted; the latter is None for a loss without one.
+
+    Level k of deep supervision has half the weight of level k - 1; the labels are thinned to its size, and
+    its boundary term, where `boundary_levels` reaches it, is measured with its larger spacing.
+
+    Args:
+        loss: `RegionBoundaryLoss`, or a region loss alone.
+        outputs: logits of the levels, at full resolution first.
+        batch: `labels`, and, where they are there, `signed_distance` and `spacing`.
+        data: the run's `spacing` and `regions`.
+        boundary_levels: how many levels carry the boundary term.
+    """
+    combined = isinstance(loss, RegionBoundaryLoss)
+    region_loss = loss.region if combined else loss
+    regions, boundaries = [], []
+    for level, logits in enumerate(outputs):
+        target = _target(_resized(batch["labels"], logits), data)
+        regions.append(region_loss(logits, target))
+        if combined and level < boundary_levels:
+            boundaries.append(_boundary(loss, logits, target, batch, data))
+    return _weighted(regions), _weighted(boundaries) if combined else None
+
+
+def _boundary(
+    loss: RegionBoundaryLoss,
+    logits: Tensor,
+    target: Tensor,
+    batch: Mapping[str, Any],
+    data: Mapping[str, Any],
+) -> Tensor:
+    regions = bool(data.get("regions"))
+    ignore = bool(data.get("ignore"))
+    mask = ~target[:, -1:] if regions and ignore else None
+    target = target[:, : logits.shape[1]] if regions else target
+    if "signed_distance" in batch:
+        probabilities = logits.sigmoid() if regions else logits.softmax(1)[:, 1:]
+        valid = target != IGNORE if ignore and not regions else mask
+        return boundary_loss(probabilities, batch["signed_distance"], mask=valid)
+    scale = [full / n for full, n in zip(batch["labels"].shape[2:], logits.shape[2:], strict=True)]
+    spacings = [
+        tuple(s * k for s, k in zip(spacing, scale, strict=True))
+        for spacing in batch.get("spacing") or [data["spacing"]]
+    ]
+    if len(set(spacings)) == 1:
+        usual = spacings[0] == tuple(data["spacing"])
+        return loss.boundary(logits, target, spacing=None if usual else spacings[0], mask=mask)
+    each = [
+        loss.boundary(
+            logits[i : i + 1],
+            target[i : i + 1],
+            spacing=spacing,
+            mask=None if mask is None else mask[i : i + 1],
+        )
+        for i, spacing in enumerate(spacings)
+    ]
+    return torch.stack(each).mean()
+
+
+def _target(labels: Tensor, data: Mapping[str, Any]) -> Tensor:
+    if not data.get("regions"):
+        return labels
+    return region_masks(labels, data["regions"], ignore=bool(data.get("ignore")))
+
+
+def _resized(labels: Tensor, logits: Tensor) -> Tensor:
+    if labels.shape[2:] == logits.shape[2:]:
+        return labels
+    return functional.interpolate(labels.float(), logits.shape[2:], mode="nearest-exact").to(labels.dtype)
+
+
+def _weighted(values: Sequence[Tensor]) -> Tensor:
+    weights = [0.5**level for level in range(len(values))]
+    shares = [weight / sum(weights) * value for weight, value in zip(weights, values, strict=True)]
+    return torch.stack(shares).sum()

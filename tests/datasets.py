@@ -1,0 +1,61 @@
+"""Small datasets in the layouts that are read, made anew for each test."""
+
+import json
+
+import nibabel
+import numpy as np
+
+AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
+TURNED = np.array([[0, 0, 2.0, 5], [-1.0, 0, 0, 7], [0, 1.0, 0, -3], [0, 0, 0, 1]])  # axes P, S, R
+
+
+def volume(seed, shape=(24, 20, 12), values=(1,)):
+    """Noise with one bright block per value, and its labels."""
+    rng = np.random.default_rng(seed)
+    image, labels = rng.normal(100, 10, shape), np.zeros(shape, np.uint8)
+    for value in values:
+        corner = [rng.integers(1, n - n // 3 - 1) for n in shape]
+        block = tuple(slice(c, c + max(2, n // 4)) for c, n in zip(corner, shape, strict=True))
+        labels[block] = value
+        image[block] += 100 * value
+    return image.astype(np.int16), labels
+
+
+def save(path, array, affine=AFFINE):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(array, affine), path)
+    return path
+
+
+def nnunet(folder, count=5, *, channels=1, affine=AFFINE, labels=None, shape=(24, 20, 12), **more):
+    """An nnU-Net v2 raw dataset of `count` volumes c0, c1, ..."""
+    labels = {"background": 0, "lesion": 1} if labels is None else labels
+    values = sorted(
+        {v for value in labels.values() for v in (value if isinstance(value, list) else [value])} - {0}
+    )
+    for index in range(count):
+        image, truth = volume(index, shape, values)
+        for channel in range(channels):
+            save(folder / f"imagesTr/c{index}_{channel:04d}.nii.gz", image + channel, affine)
+        save(folder / f"labelsTr/c{index}.nii.gz", truth, affine)
+    description = {"channel_names": {str(c): f"MR{c}" for c in range(channels)}, "labels": labels}
+    description |= {"numTraining": count, "file_ending": ".nii.gz"} | more
+    (folder / "dataset.json").write_text(json.dumps(description))
+    return folder
+
+
+def decathlon(folder, count=5, *, channels=2, modality="MRI"):
+    """A dataset of the Medical Segmentation Decathlon, channels on the last axis."""
+    for index in range(count):
+        image, truth = volume(index, values=(1, 2))
+        save(folder / f"imagesTr/d{index}.nii.gz", np.stack([image + c for c in range(channels)], -1))
+        save(folder / f"labelsTr/d{index}.nii.gz", truth)
+    entries = [{"image": f"./imagesTr/d{i}.nii.gz", "label": f"./labelsTr/d{i}.nii.gz"} for i in range(count)]
+    description = {
+        "modality": {str(c): modality for c in range(channels)},
+        "labels": {"0": "background", "1": "a", "2": "b"},
+        "training": entries,
+        "test": [],
+    }
+    (folder / "dataset.json").write_text(json.dumps(description))
+    return folder

@@ -1,0 +1,147 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from boundaryloss import signed_distance_map
+from boundaryloss.training.config import TrainConfig
+from boundaryloss.training.data import Slices
+from boundaryloss.training.errors import UserError
+from boundaryloss.training.sampling import Draws, EpochSampler, ShareSampler
+
+SPACING = (1.0, 1.0, 2.5)
+PATCH = (8, 8, 8)
+
+
+class Volume:
+    """One volume with two lesions, whose image is its own distance map."""
+
+    def __init__(self, shape=(30, 26, 20)):
+        labels = torch.zeros(shape, dtype=torch.uint8)
+        labels[4:7, 5:8, 3:5] = 1
+        labels[22:25, 18:20, 14:16] = 1
+        self.phi = signed_distance_map(labels[None], 2, spacing=SPACING)[0]
+        self.labels = labels[None]
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return {"image": self.phi.clone(), "labels": self.labels, "spacing": SPACING, "name": "v"}
+
+
+def draws(samples=None, patch=PATCH, spacing=SPACING, **settings):
+    config = TrainConfig(patches_per_case=50, **settings)
+    return Draws(
+        Volume() if samples is None else samples,
+        config,
+        patch=patch,
+        regions=(),
+        num_classes=2,
+        spacing=spacing,
+    )
+
+
+@pytest.mark.parametrize("augment", [(), ("flip",), ("flip", "rotate90")])
+def test_draws_map_of_the_volume_is_cut_and_turned_exactly_with_it(augment):
+    samples = draws(map_from="volume", augment=augment)
+    for position in range(20):
+        sample = samples[0, position]
+        assert torch.equal(sample["signed_distance"], sample["image"])
+        assert ((sample["signed_distance"] < 0) == (sample["labels"] == 1)).all()
+
+
+def test_draws_map_of_the_patch_is_not_the_patch_of_the_map():
+    differs = 0
+    for position in range(20):
+        sample = draws(map_from="volume")[0, position]
+        own = signed_distance_map(sample["labels"], 2, spacing=SPACING)[0]
+        assert (own.abs() >= sample["signed_distance"].abs() - 1e-5)[own != 0].all()  # it sees less boundary
+        differs += not torch.equal(own, sample["signed_distance"])
+    assert differs
+
+
+def test_draws_find_the_foreground_as_often_as_asked():
+    def share(foreground):
+        samples = draws(foreground=foreground)
+        return np.mean([bool(samples[0, position]["labels"].any()) for position in range(50)])
+
+    assert share(1.0) == 1 and share(0.0) < 0.3
+    assert 0.3 < share(0.5) < 0.8
+
+
+def test_draws_of_an_empty_case_are_background():
+    volume = Volume()
+    volume.labels = torch.zeros_like(volume.labels)
+    sample = draws(volume, foreground=1.0)[0, 0]
+    assert sample["image"].shape == (1, *PATCH) and not sample["labels"].any()
+
+
+def test_draws_depend_on_seed_epoch_and_position_alone():
+    augment = ("flip", "rotate90", "scale", "intensity", "noise")
+    one, other = draws(augment=augment), draws(augment=augment)
+    other[3, 7]
+    keys = [(0, 0), (0, 1), (1, 0), (4, 33)]
+    images = [one[key]["image"] for key in keys]
+    assert all(
+        torch.equal(image, other[key]["image"]) for image, key in zip(images[::-1], keys[::-1], strict=True)
+    )
+    assert not torch.equal(images[0], images[1]) and not torch.equal(images[0], images[2])
+    assert not torch.equal(draws(augment=augment, seed=1)[0, 0]["image"], images[0])
+    assert all(type(value) is torch.Tensor for key, value in one[0, 0].items() if key in ("image", "labels"))
+
+
+def test_draws_scale_keeps_labels_on_the_image():
+    labels = np.zeros((40, 40), np.uint8)
+    labels[12:28, 10:30] = 1
+    slices = Slices([labels[None].astype(np.float32)], [labels])
+    samples = draws(slices, patch=None, spacing=(1.0, 1.0), augment=("scale",))
+    sizes = set()
+    for position in range(20):
+        sample = samples[0, position]
+        assert ((sample["image"] > 0.5) != (sample["labels"] > 0)).float().mean() < 0.05
+        sizes.add(int(sample["labels"].sum()))
+    assert len(sizes) > 3
+
+
+def test_draws_refuse_to_rotate_what_would_not_fit():
+    with pytest.raises(UserError, match=r"rotate90.*make both equal"):
+        draws(augment=("rotate90",), patch=(8, 4, 8))
+    with pytest.raises(UserError, match=r"rotate90.*make both equal"):
+        draws(augment=("rotate90",), spacing=(1.0, 2.0, 1.0))
+
+
+def test_config_refuses_what_makes_the_map_of_the_volume_stale():
+    with pytest.raises(UserError, match=r'"scale" changes distances.*stale'):
+        TrainConfig(map_from="volume", augment=("flip", "scale"))
+
+
+def test_epoch_sampler_shares_each_epoch_out():
+    single = EpochSampler(10, seed=5)
+    parts = [EpochSampler(10, 5, rank, 3) for rank in range(3)]
+    for epoch in (0, 1, 7):
+        for sampler in (single, *parts):
+            sampler.set_epoch(epoch)
+        order = list(single)
+        assert sorted(position for _, position in order) == list(range(10)) and {e for e, _ in order} == {
+            epoch
+        }
+        dealt = [key for keys in zip(*parts, strict=True) for key in keys]
+        assert dealt == [*order, *order[:2]] and all(len(part) == 4 for part in parts)
+
+
+def test_share_sampler_leaves_no_process_without_a_case():
+    for size, world in ((7, 2), (1, 3), (4, 2)):
+        parts = [list(ShareSampler(size, rank, world)) for rank in range(world)]
+        assert {index for part in parts for index in part} == set(range(size))
+        assert len({len(part) for part in parts}) == 1
+
+
+def test_draws_regions_have_a_map_each():
+    config = dataclasses.replace(TrainConfig(map_from="volume"), patches_per_case=1)
+    volume = Volume()
+    volume.labels[0, 5, 6, 3] = 2
+    samples = Draws(volume, config, patch=PATCH, regions=((1, 2), (2,)), num_classes=3, spacing=SPACING)
+    phi = samples[0, 0]["signed_distance"]
+    assert phi.shape == (2, *PATCH) and (phi[1] >= phi[0]).all()
