@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from boundaryloss.training.experiment import read_experiment
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -16,6 +18,20 @@ def test_docstrings_are_true(module):
     failed, tried = doctest.testmod(importlib.import_module(f"boundaryloss.{module}"), report=True)
     assert tried
     assert not failed
+
+
+def test_experiments_in_the_documentation_can_be_read(tmp_path):
+    blocks = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/how-to/compare.md").read_text(), flags=re.DOTALL)
+    assert blocks
+    for block in blocks:
+        (tmp_path / "experiment.toml").write_text(block)
+        assert len(read_experiment(tmp_path / "experiment.toml").methods) == 3
+
+
+def test_links_in_the_documentation_lead_somewhere():
+    for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
 
 
 def test_readme_snippets_run():
