@@ -4,6 +4,7 @@ import json
 
 import nibabel
 import numpy as np
+from PIL import Image
 
 AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
 TURNED = np.array([[0, 0, 2.0, 5], [-1.0, 0, 0, 7], [0, 1.0, 0, -3], [0, 0, 0, 1]])  # axes P, S, R
@@ -58,4 +59,26 @@ def decathlon(folder, count=5, *, channels=2, modality="MRI"):
         "test": [],
     }
     (folder / "dataset.json").write_text(json.dumps(description))
+    return folder
+
+
+def stacked(source, folder, spacing=(1.0, 1.0, 2.0)):
+    """An nnU-Net dataset of volumes from a plain folder of slices PATIENT_zNNN, and a fold per patient."""
+    names = sorted(path.stem for path in (source / "images").iterdir())
+    patients = sorted({name.split("_")[0] for name in names})
+    for patient in patients:
+        slices = [name for name in names if name.startswith(f"{patient}_")]
+        image, mask = (
+            np.stack([np.asarray(Image.open(source / kind / f"{name}.png")) for name in slices], axis=-1)
+            for kind in ("images", "masks")
+        )
+        save(folder / f"imagesTr/{patient}_0000.nii.gz", image.astype(np.int16), np.diag([*spacing, 1.0]))
+        save(folder / f"labelsTr/{patient}.nii.gz", (mask > 0).astype(np.uint8), np.diag([*spacing, 1.0]))
+    description = {"channel_names": {"0": "FLAIR"}, "labels": {"background": 0, "lesion": 1}}
+    description |= {"numTraining": len(patients), "file_ending": ".nii.gz"}
+    (folder / "dataset.json").write_text(json.dumps(description))
+    folds = [
+        {"train": [other for other in patients if other != patient], "val": [patient]} for patient in patients
+    ]
+    (folder / "splits_final.json").write_text(json.dumps(folds))
     return folder

@@ -3,6 +3,7 @@
 Whatever is heavy is imported inside the commands, so that `--help` answers at once.
 """
 
+import errno
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -43,7 +44,9 @@ class OneLineErrors(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            _fail("interrupted; what was finished so far is on disk", INTERRUPTED)
+            _fail(
+                "interrupted; what was finished so far is on disk (train goes on with --resume)", INTERRUPTED
+            )
         except UserError as error:
             _fail(str(error))
         except ModuleNotFoundError as error:
@@ -52,6 +55,8 @@ class OneLineErrors(click.Group):
                 raise
             _fail(f'{package} is not installed: pip install "boundaryloss[train]"')
         except OSError as error:
+            if error.errno == errno.ENOSPC:
+                _fail("the disc is full; free some space (train: and go on with --resume)")
             if error.filename is None:
                 raise
             _fail(f"{error.filename}: {error.strerror}")

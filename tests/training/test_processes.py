@@ -10,6 +10,7 @@ import pytest
 from datasets import nnunet
 
 from boundaryloss.training.config import TrainConfig, write_config
+from boundaryloss.training.run import load_data, train
 
 CONFIG = TrainConfig(
     loss="ce", epochs=2, patch=(16, 16, 8), patches_per_case=4, network="dynunet", features=(4, 8, 8),
@@ -17,26 +18,22 @@ CONFIG = TrainConfig(
 )  # fmt: skip
 
 
-def run(folder, name, batch_size, *start, options=()):
-    """Both have steps of four patches: four in one process, or two in each of two."""
-    write_config(folder / f"{name}.toml", dataclasses.replace(CONFIG, batch_size=batch_size), {})
-    arguments = (
-        "train",
-        folder / "data",
-        "--out",
-        folder / name,
-        "--config",
-        folder / f"{name}.toml",
-        *options,
-    )
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+def run(folder, *start, options=()):
+    """Steps of four patches, two in each process."""
+    name = f"run{len(options)}"
+    write_config(folder / "c.toml", dataclasses.replace(CONFIG, batch_size=2), {})
+    arguments = ("train", folder / "data", "--out", folder / name, "--config", folder / "c.toml", *options)
     done = subprocess.run(
         [sys.executable, *start, "-m", "boundaryloss.cli", *map(str, arguments)],
-        env=environment, capture_output=True, text=True, timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr  # one bar, of the first process
-    return [read_rows(folder / name / table) for table in ("metrics.csv", "cases.csv")]
+    return tables(folder / name)
+
+
+def tables(out):
+    return [read_rows(out / name) for name in ("metrics.csv", "cases.csv")]
 
 
 def read_rows(path):
@@ -48,7 +45,9 @@ def read_rows(path):
 def single(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
     nnunet(folder / "data", 9)  # 7 to train on, of which 1 validates: no two processes share it evenly
-    return folder, run(folder, "single", 4)
+    config = dataclasses.replace(CONFIG, batch_size=4)
+    train(load_data(str(folder / "data"), config), config, folder / "single")
+    return folder, tables(folder / "single")
 
 
 def assert_same(single, other):
@@ -63,10 +62,10 @@ def assert_same(single, other):
 
 def test_train_in_two_processes_gives_the_metrics_of_one(single):
     folder, rows = single
-    assert_same(rows, run(folder, "double", 2, options=("--devices", 2)))
+    assert_same(rows, run(folder, options=("--devices", 2)))
 
 
 @pytest.mark.slow
 def test_train_by_torchrun_gives_the_metrics_of_one(single):
     folder, rows = single
-    assert_same(rows, run(folder, "torchrun", 2, "-m", "torch.distributed.run", "--nproc-per-node", "2"))
+    assert_same(rows, run(folder, "-m", "torch.distributed.run", "--nproc-per-node", "2"))

@@ -15,6 +15,7 @@ from boundaryloss.training.config import TrainConfig, read_config
 from boundaryloss.training.data import Slices
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.run import RunData, count_steps, train
+from boundaryloss.training.sampling import Draws
 
 TINY = TrainConfig(epochs=2, batch_size=4, features=(4, 4, 4, 4, 4), validation=0.25, accelerator="cpu")
 
@@ -86,6 +87,15 @@ def test_train_is_the_same_for_the_same_seed(tmp_path, data):
     assert (tmp_path / "a/cases.csv").read_text() == (tmp_path / "b/cases.csv").read_text()
     losses = [[row["loss"] for row in read_rows(tmp_path / name / "metrics.csv")] for name in ("a", "b")]
     assert losses[0] == losses[1]
+
+
+def test_train_draws_anew_every_epoch(tmp_path, data, monkeypatch):
+    keys, draw = [], Draws.__getitem__
+    monkeypatch.setattr(Draws, "__getitem__", lambda self, key: keys.append(key) or draw(self, key))
+    train(data, TINY, tmp_path / "run")
+    assert [epoch for epoch, _ in keys] == [0] * 6 + [1] * 6
+    orders = [[position for _, position in keys[start : start + 6]] for start in (0, 6)]
+    assert orders[0] != orders[1] and sorted(orders[0]) == sorted(orders[1]) == list(range(6))
 
 
 def test_train_learns_a_square(tmp_path, data):

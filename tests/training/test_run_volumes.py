@@ -1,12 +1,13 @@
 import csv
 import dataclasses
 import json
+from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 import torch
-from datasets import TURNED, decathlon, nnunet, save
+from datasets import TURNED, decathlon, nnunet, save, stacked
 
 from boundaryloss.training.config import TrainConfig
 from boundaryloss.training.errors import UserError
@@ -14,6 +15,7 @@ from boundaryloss.training.evaluate import evaluate
 from boundaryloss.training.predict import predict
 from boundaryloss.training.run import load_data, train
 
+SLICES = Path(__file__).parents[2] / ".." / "shared" / "data" / "ms_flair_2d"
 TINY = TrainConfig(
     loss="dicece+boundary", schedule="constant", schedule_options={"alpha": 0.01}, epochs=1, batch_size=4,
     patch=(16, 16, 8), patches_per_case=4, network="dynunet", features=(4, 8, 8), learning_rate=0.01,
@@ -148,6 +150,25 @@ def test_predict_names_or_skips_images_that_do_not_fit(tmp_path):
     problems = []
     assert predict(tmp_path / "run", folder / "imagesTr", tmp_path / "out", on_bad=problems.append) == 3
     assert len(problems) == 2 and "c2_0000" in problems[1]
+
+
+@pytest.mark.slow
+def test_train_predict_evaluate_real_volumes(tmp_path):
+    if not SLICES.is_dir():
+        pytest.skip("the shared data is not here")
+    folder = stacked(SLICES, tmp_path / "data")
+    (summary,) = run(
+        folder, tmp_path / "run", fold=2, epochs=8, batch_size=2, patch=(64, 64, 32), patches_per_case=8,
+        features=(8, 16, 32, 64), deep_supervision="full", map_from="volume", augment=("flip", "intensity"),
+        validation=0.0, learning_rate=2e-3, schedule="increase", schedule_options={}, foreground=0.6,
+    )  # fmt: skip
+    assert summary["cases"] == 1 and summary["dice"] > 0.1
+    predict(tmp_path / "run", folder / "imagesTr", tmp_path / "out")
+    evaluate(tmp_path / "out", folder, tmp_path / "scores")
+    rows = {row["name"]: row for row in read_rows(tmp_path / "scores/cases.csv")}
+    assert set(rows) == {"p07", "p19", "p26"}
+    assert rows["p26"] == read_rows(tmp_path / "run/cases.csv")[0]
+    assert nibabel.load(tmp_path / "out/p26.nii.gz").header.get_zooms() == (1, 1, 2)
 
 
 def test_checkpoints_hold_tensors_and_plain_values(tmp_path):

@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
+from boundaryloss.training.data import on_file_grid
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.metrics import Row, case_metrics, without_unlabelled, write_csv
 from boundaryloss.training.pictures import shown_names, write_picture
@@ -83,13 +84,10 @@ class Scores(Callback):
     ) -> None:
         """Score the cases of one batch, and draw those that are to be shown."""
         for index, (name, prediction) in enumerate(zip(batch["name"], outputs, strict=True)):
-            image = batch["image"][index].cpu()
-            if "restore" in batch:
-                image = batch["restore"][index](image)
+            if "truth" in batch:
                 truth, spacing = batch["truth"][index], batch["spacing"][index]
             else:
-                space = tuple(slice(0, n) for n in batch["size"][index])
-                image, truth = image[(..., *space)], batch["labels"][index, 0].cpu().numpy()[space]
+                truth = on_file_grid(batch, index, batch["labels"][index])[0].cpu().numpy()
                 spacing = self.data.spacing
             prediction, truth = without_unlabelled(prediction, truth)
             self.rows[name] = case_metrics(
@@ -101,7 +99,8 @@ class Scores(Callback):
                 label_values=self.data.label_values,
             )
             if name in self.shown:
-                write_picture(self.pictures / f"{name}.png", image.numpy(), truth, prediction)
+                image = on_file_grid(batch, index, batch["image"][index]).cpu().numpy()
+                write_picture(self.pictures / f"{name}.png", image, truth, prediction)
 
     def collect(self, names: Sequence[str]) -> list[Row]:
         """The rows of all processes, in the order of `names`."""

@@ -4,7 +4,7 @@ Images and masks are PNG, TIFF or NIfTI, paired by name; the two may differ in f
 order of their file, so a prediction lies on its image voxel by voxel.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ __all__ = [
     "find_cases",
     "find_images",
     "list_files",
+    "on_file_grid",
     "read_case",
     "read_image",
     "read_labels",
@@ -215,8 +216,7 @@ class Slices(Dataset[dict[str, Any]]):
 def collate(samples: Sequence[dict[str, Any]], multiple: int = MULTIPLE) -> dict[str, Any]:
     """Batch samples of any size: zeros at the end of each axis, up to a common multiple of `multiple`.
 
-    ``"size"`` holds the size of each sample, to cut a prediction back: ``logits[i, :, :h, :w]``. What is no
-    tensor comes as a list.
+    ``"size"`` holds the size of each sample, for `on_file_grid`. What is no tensor comes as a list.
     """
     sizes = [tuple(sample["image"].shape[1:]) for sample in samples]
     largest = [-(-max(sides) // multiple) * multiple for sides in zip(*sizes, strict=True)]
@@ -227,6 +227,13 @@ def collate(samples: Sequence[dict[str, Any]], multiple: int = MULTIPLE) -> dict
             torch.stack([_padded(value, largest) for value in values]) if torch.is_tensor(first) else values
         )
     return batch
+
+
+def on_file_grid(batch: Mapping[str, Any], index: int, values: torch.Tensor) -> torch.Tensor:
+    """`values` (C, *space) of one sample of a batch, as they lie on its file."""
+    if "restore" in batch:  # volumes, which may have been turned and resampled
+        return batch["restore"][index](values.cpu())
+    return values[(..., *(slice(0, n) for n in batch["size"][index]))]
 
 
 def _padded(values: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:

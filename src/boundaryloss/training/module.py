@@ -11,7 +11,7 @@ from torch import Tensor
 
 from boundaryloss.losses import BoundaryLoss, RegionBoundaryLoss
 from boundaryloss.training.config import from_dict
-from boundaryloss.training.data import IGNORE
+from boundaryloss.training.data import IGNORE, on_file_grid
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.gradients import term_gradients
 from boundaryloss.training.losses import make_loss
@@ -129,12 +129,9 @@ class SegmentationModule(lightning.LightningModule):
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[np.ndarray]:
         """The class of every voxel, on the grid of each sample's file."""
-        logits = self(batch["image"])
-        if "restore" in batch:
-            logits = torch.stack(
-                [back(one.cpu()) for back, one in zip(batch["restore"], logits, strict=True)]
-            )
-        classes = classes_of(logits, self.data).to(torch.uint8).cpu().numpy()
-        if "restore" in batch:
-            return list(classes)
-        return [plane[:height, :width] for plane, (height, width) in zip(classes, batch["size"], strict=True)]
+        logits = self.file_logits(batch)
+        return [classes_of(one[None], self.data)[0].to(torch.uint8).cpu().numpy() for one in logits]
+
+    def file_logits(self, batch: Mapping[str, Any]) -> list[Tensor]:
+        """Logits `(class, *space)` of each sample of a test batch, on the grid of its file."""
+        return [on_file_grid(batch, index, one) for index, one in enumerate(self(batch["image"]).float())]

@@ -13,6 +13,7 @@ from boundaryloss.training.errors import UserError
 from boundaryloss.training.phantom import phantom
 from boundaryloss.training.volumes import Volumes
 
+PHANTOM_SIDE = 96  # pixels
 PHANTOM_SIZES = (200, 100)  # slices to train and to test on
 PHANTOM_SEEDS = (0, 1_000_003)  # two series that share no slice
 PATCH, PLANE = 96, 256  # the usual patch of a volume and of a slice of one, in voxels along each axis
@@ -82,7 +83,7 @@ class RunData:
         )
 
     @classmethod
-    def from_phantom(cls, sizes: tuple[int, int] = PHANTOM_SIZES, size: int = 96) -> "RunData":
+    def from_phantom(cls, sizes: tuple[int, int] = PHANTOM_SIZES, size: int = PHANTOM_SIDE) -> "RunData":
         """Draw the phantom: the same slices every time, whatever the run's seed."""
         train, test = (phantom(n, seed=seed, size=size) for n, seed in zip(sizes, PHANTOM_SEEDS, strict=True))
         return cls(Slices(*map(list, train)), Slices(*map(list, test)), (0, 1), 1, (1.0, 1.0))
@@ -119,6 +120,8 @@ def load_data(
         UserError: what is wrong with the data, or with the configuration for these data.
     """
     if source == "phantom":
+        if config.patch is not None and (len(config.patch) != 2 or max(config.patch) > PHANTOM_SIDE):
+            raise UserError(f"patch {list(config.patch)}: the phantom is {PHANTOM_SIDE} x {PHANTOM_SIDE}")
         return RunData.from_phantom()
     collection = find_cases(
         Path(source),
