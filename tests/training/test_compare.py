@@ -132,3 +132,16 @@ def test_run_experiment_compares_volumes(tmp_path):
     with np.load(tmp_path / "out/images.npz") as images:
         assert images["truth/c0"].shape == (32, 32) and images["truth/c0"].any()
     assert "c3" in write_report(tmp_path / "out").read_text()
+
+
+def test_run_experiment_compares_networks_in_3d(tmp_path):
+    nnunet(tmp_path / "data", 4, shape=(32, 32, 16))
+    text = EXPERIMENT.replace("seeds = [0, 1]", "seeds = [0]").replace("epochs = 2", "epochs = 1")
+    text = text.replace("[train]", '[train]\nnetwork = "dynunet"\npatch = [16, 16, 16]')
+    text = text.replace("[4, 4, 4, 4, 4]", "[4, 4, 4]")
+    text = text.replace('[["p0", "p1", "p2"], ["p3", "p4", "p5", "p6"]]', "[0, 1]")
+    (tmp_path / "volumes.toml").write_text(text)
+    run_experiment(read_experiment(tmp_path / "volumes.toml"), tmp_path / "out")
+    facts = json.loads((tmp_path / "out/comparison.json").read_text())
+    assert facts["folds"] == [0, 1] and len(facts["spacing"]) == 3
+    assert write_report(tmp_path / "out").exists()

@@ -18,7 +18,7 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -26,11 +26,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from boundaryloss.training.callbacks import Progress, StepReport
 from boundaryloss.training.config import TrainConfig, read_config
-from boundaryloss.training.data import IGNORE
+from boundaryloss.training.data import IGNORE, on_file_grid
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.experiment import Experiment, Run, Source
 from boundaryloss.training.files import atomic_write
@@ -41,7 +40,7 @@ from boundaryloss.training.predict import load_run
 from boundaryloss.training.run import RunData, count_steps, prepare_directory, train
 from boundaryloss.training.split import patient
 
-Place = Callable[[Tensor], Tensor]
+Batch = dict[str, Any]
 PACKAGES = ("boundaryloss", "torch", "monai", "lightning", "numpy", "scipy")
 
 
@@ -136,6 +135,7 @@ def _one_run(experiment: Experiment, out: Path, run: Run, on_step: StepReport | 
     except UserError as error:
         raise UserError(f"run {run.name}: {error}") from None
     module, _ = load_run(directory)
+    module.to("cuda" if torch.cuda.is_available() and run.config.accelerator != "cpu" else "cpu")
     planes, rows = {}, []
     for name, truth, probabilities in _probabilities(module, data, run.config):
         planes[name] = _plane(probabilities.argmax(0).astype(np.uint8), truth)
@@ -156,34 +156,27 @@ def _one_run(experiment: Experiment, out: Path, run: Run, on_step: StepReport | 
     _write_json(directory / "run.json", facts)
 
 
-def _cases(data: RunData, config: TrainConfig) -> Iterator[tuple[str, Tensor, np.ndarray, Place]]:
-    """Name, image, truth, and the way of the image's grid to the truth's, of every tested case."""
-    for batch in Loaders(data, config).test_dataloader():
-        for index, name in enumerate(batch["name"]):
-            if "restore" in batch:
-                place, truth = batch["restore"][index], batch["truth"][index]
-            else:
-                place = functools.partial(_cut, size=batch["size"][index])
-                truth = place(batch["labels"][index, 0]).numpy()
-            yield name, batch["image"][index], truth, place
-
-
-def _cut(array: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Without what it was padded with to fit its batch."""
-    return array[(..., *map(slice, size))]
+def _truth(batch: Batch, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Truth of a tested case as it lies on its file, unlabelled voxels as background, and where these are."""
+    on_grid = "truth" in batch
+    truth = (
+        batch["truth"][index] if on_grid else on_file_grid(batch, index, batch["labels"][index])[0].numpy()
+    )
+    return np.where(truth == IGNORE, 0, truth).astype(np.uint8), truth == IGNORE
 
 
 def _probabilities(
     module: Any, data: RunData, config: TrainConfig
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Name, truth and class probabilities of every case; unlabelled voxels are background in both."""
-    for name, image, truth, place in _cases(data, config):
+    for batch in Loaders(data, config).test_dataloader():
         with torch.inference_mode():
-            logits = module(image[None].to(module.device))[0].float().cpu()
-        probabilities = place(logits).softmax(0).numpy()
-        unlabelled = truth == IGNORE
-        probabilities[1:, unlabelled], probabilities[0, unlabelled] = 0, 1
-        yield name, np.where(unlabelled, 0, truth), probabilities
+            logits = module.file_logits({**batch, "image": batch["image"].to(module.device)})
+        for index, (name, one) in enumerate(zip(batch["name"], logits, strict=True)):
+            truth, unlabelled = _truth(batch, index)
+            probabilities = one.softmax(0).cpu().numpy()
+            probabilities[1:, unlabelled], probabilities[0, unlabelled] = 0, 1
+            yield name, truth, probabilities
 
 
 def _plane(array: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -221,10 +214,11 @@ def _write_images(experiment: Experiment, out: Path, data: list[RunData]) -> Non
         return
     arrays = {}
     for fold in data:
-        for name, image, truth, place in _cases(fold, experiment.methods[0].config):
-            grey = (place(image)[0].numpy().clip(0, 1) * 255).round().astype(np.uint8)
-            truth = np.where(truth == IGNORE, 0, truth).astype(np.uint8)
-            arrays[f"image/{name}"], arrays[f"truth/{name}"] = _plane(grey, truth), _plane(truth, truth)
+        for batch in Loaders(fold, experiment.methods[0].config).test_dataloader():
+            for index, name in enumerate(batch["name"]):
+                image = on_file_grid(batch, index, batch["image"][index])[0].numpy()
+                grey, truth = (image.clip(0, 1) * 255).round().astype(np.uint8), _truth(batch, index)[0]
+                arrays[f"image/{name}"], arrays[f"truth/{name}"] = _plane(grey, truth), _plane(truth, truth)
     _write_arrays(out / "images.npz", arrays)
 
 
