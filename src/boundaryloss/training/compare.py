@@ -15,7 +15,6 @@ import importlib.metadata
 import json
 import multiprocessing
 import os
-import platform
 import shutil
 import threading
 import time
@@ -34,12 +33,19 @@ from boundaryloss.training.config import read_config
 from boundaryloss.training.data import Slices, collate
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.experiment import Experiment, Run, Source
-from boundaryloss.training.files import atomic_write
 from boundaryloss.training.metrics import write_csv
-from boundaryloss.training.operating_points import THRESHOLDS, operating_points
+from boundaryloss.training.operating_points import operating_points
 from boundaryloss.training.predict import load_run
+from boundaryloss.training.records import (
+    device,
+    hardware,
+    plane,
+    write_arrays,
+    write_facts,
+    write_images,
+    write_json,
+)
 from boundaryloss.training.run import RunData, count_steps, prepare_directory, train
-from boundaryloss.training.split import patient
 
 PACKAGES = ("boundaryloss", "torch", "monai", "lightning", "numpy", "scipy")
 
@@ -67,8 +73,8 @@ def run_experiment(
     data = [_load(experiment.source(fold)) for fold in range(len(experiment.folds))]
     _prepare(out)
     waiting = [run for run in runs if not _is_done(out, run, data[run.fold].test.names)]
-    _write_facts(experiment, out, data)
-    _write_images(out, [slices.test for slices in data])
+    write_facts(experiment, out, data)
+    write_images(out, [slices.test for slices in data])
     steps = {run.name: count_steps(data[run.fold], run.config) for run in runs}
     total, done = sum(steps.values()), sum(steps.values()) - sum(steps[run.name] for run in waiting)
 
@@ -135,11 +141,12 @@ def _one_run(experiment: Experiment, out: Path, run: Run, on_step: StepReport | 
     except UserError as error:
         raise UserError(f"run {run.name}: {error}") from None
     module, _ = load_run(directory)
+    module.to(device(run.config.accelerator))
     planes, rows = {}, []
     for name, truth, probabilities in _probabilities(module, data.test):
-        planes[name] = _plane(probabilities.argmax(0).astype(np.uint8), truth)
+        planes[name] = plane(probabilities.argmax(0).astype(np.uint8), truth)
         rows += operating_points(probabilities, truth, name=name, label_values=data.label_values)
-    _write_arrays(directory / "planes.npz", planes)
+    write_arrays(directory / "planes.npz", planes)
     write_csv(directory / "operating_points.csv", rows)
     facts = {
         "method": run.method.name,
@@ -149,10 +156,10 @@ def _one_run(experiment: Experiment, out: Path, run: Run, on_step: StepReport | 
         "finished": time.strftime("%Y-%m-%d %H:%M"),
         "train_cases": len(data.train),
         "test_cases": len(data.test),
-        "hardware": _hardware(),
+        "hardware": hardware(run.config.accelerator),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
-    _write_json(directory / "run.json", facts)
+    write_json(directory / "run.json", facts)
 
 
 def _probabilities(module: Any, slices: Slices) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
@@ -163,11 +170,6 @@ def _probabilities(module: Any, slices: Slices) -> Iterator[tuple[str, np.ndarra
         for name, truth, batch in zip(slices.names, slices.labels, batches, strict=True):
             probabilities = module(batch["image"].to(module.device)).softmax(1)[0].cpu().numpy()
             yield name, truth, probabilities[(slice(None), *map(slice, truth.shape))]
-
-
-def _plane(array: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """What a page can show of a case: a slice as it is; of a volume the plane with most of the truth."""
-    return array if truth.ndim == 2 else array[..., int((truth > 0).sum(axis=(0, 1)).argmax())]
 
 
 def _is_done(out: Path, run: Run, test_names: list[str]) -> bool:
@@ -192,66 +194,3 @@ def _prepare(out: Path) -> None:
         (out / "runs").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make the directory {out / 'runs'}: {error.strerror}") from None
-
-
-def _write_images(out: Path, tests: list[Slices]) -> None:
-    arrays = {}
-    for slices in tests:
-        assert slices.labels is not None
-        for name, image, truth in zip(slices.names, slices.images, slices.labels, strict=True):
-            grey = (image[0].clip(0, 1) * 255).round().astype(np.uint8)
-            arrays[f"image/{name}"], arrays[f"truth/{name}"] = _plane(grey, truth), _plane(truth, truth)
-    _write_arrays(out / "images.npz", arrays)
-
-
-def _write_facts(experiment: Experiment, out: Path, data: list[RunData]) -> None:
-    names = [name for fold in data for name in fold.test.names]
-    if len({patient(name) for name in names}) in (1, len(names)):
-        groups = {name: name for name in names}  # one word before all names is no patient
-    else:
-        groups = {name: patient(name) for name in names}
-    facts = {
-        "title": experiment.title,
-        "data": experiment.data,
-        "seeds": experiment.seeds,
-        "folds": experiment.folds,
-        "labels": data[0].label_values[1:],
-        "spacing": data[0].spacing,
-        "train_cases": [len(fold.train) for fold in data],
-        "groups": groups,
-        "thresholds": THRESHOLDS,
-        "experiment": experiment.text,
-        "methods": [
-            {
-                "name": method.name,
-                "baseline": method.baseline,
-                "loss": method.config.loss,
-                "epochs": method.config.epochs,
-                "runs": [run.name for run in experiment.runs() if run.method == method],
-            }
-            for method in experiment.methods
-        ],
-    }
-    _write_json(out / "comparison.json", facts)
-
-
-def _hardware() -> str:
-    """The processor, or the GPU, that trains."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        lines = (line.partition(":") for line in info.read_text().splitlines())
-        model = next((value.strip() for key, _, value in lines if key.startswith("model name")), model)
-    return f"{model}, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
-
-
-def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    with atomic_write(path, "arrays") as file:
-        np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    with atomic_write(path, "facts") as file:
-        file.write((json.dumps(content, indent=1) + "\n").encode())
