@@ -3,7 +3,8 @@
     python benchmarks/bench_training.py [--accelerator gpu] [--rounds N]
 
 One generated dataset, one network, the same patches; only the loss differs. Seconds are those of the
-fastest step, and the losses take turns: what else the machine does can only add to them.
+fastest step, on the CPU as the process used them, and the losses take turns: what else the machine does can
+only add to them.
 """
 
 import argparse
@@ -48,8 +49,9 @@ def make_dataset(folder: Path, count: int = 4) -> None:
 def seconds_per_step(source: Path, config: TrainConfig, out: Path) -> list[float]:
     """Between the ends of consecutive steps: network, loss, optimiser and waiting for data."""
     ends: list[float] = []
+    clock = time.process_time if config.accelerator == "cpu" else time.perf_counter
     data = load_data(str(source), config)
-    train(data, config, out, on_step=lambda text: ends.append(time.perf_counter()))
+    train(data, config, out, on_step=lambda text: ends.append(clock()))
     return np.diff(ends)[1:].tolist()
 
 
