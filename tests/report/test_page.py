@@ -1,13 +1,17 @@
+import dataclasses
 import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from boundaryloss.report import plots
 from boundaryloss.report.page import write_report
+from boundaryloss.report.results import read_results
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -82,6 +86,13 @@ def test_write_report_leaves_colours_to_the_page(html):
 def test_write_report_ids_do_not_clash(html):
     ids = re.findall(r'<(?:clipPath|path|image)[^>]* id="([^"]+)"', html)
     assert ids and len(ids) == len(set(ids))
+
+
+def test_figures_take_any_name(comparison):
+    results = read_results(comparison)
+    pair = [dataclasses.replace(method, name='$\\bad {"&') for method in results.methods]
+    for draw in (plots.scatter, plots.operating_curve):
+        ElementTree.fromstring(draw(results, pair, 3))  # is well-formed
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")

@@ -33,6 +33,7 @@ VARIABLES = {
 } | {colour: f"method-{index}" for index, colour in enumerate(METHODS)}
 STYLE: Any = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # names are names
     "font.size": 11,
     "axes.titlesize": 11,
     "axes.labelsize": 11,
