@@ -53,8 +53,13 @@ def test_equal_sensitivity_is_not_fooled_by_lesions_that_flow_together(results):
     assert equal_sensitivity(results, baseline, blob, 3).mean >= 8 - 4
 
 
-def finding(measure, mean, p=0.001, seeds=3):
-    return Finding(3, "A", "B", measure, Difference((mean,) * seeds, mean - 0.01, mean + 0.01, p, 20), p)
+def finding(measure, mean, p=0.001, seeds=3, units=20):
+    return Finding(3, "A", "B", measure, Difference((mean,) * seeds, mean - 0.01, mean + 0.01, p, units), p)
+
+
+def test_verdict_needs_six_units():
+    assert finding(EQUAL, 1.0, units=5).verdict == "not judged"
+    assert finding(EQUAL, 1.0, units=6).verdict == "worse"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import rich.box
 from rich.console import Console
 from rich.table import Table
@@ -52,7 +53,8 @@ def conclusions(results: Results) -> str:
         f"Mean ± standard deviation over {len(facts['seeds'])} seed(s); {runs} runs of {epochs} epochs, "
         f"{len(results.cases)} cases to test on. Differences are taken seed by seed and case by case. "
         f"Better and worse: the bootstrap interval over seeds and {unit} leaves out 0, and Wilcoxon's test "
-        f"over {unit}, corrected for the number of comparisons, is below 0.05; at least three seeds.\n\n"
+        f"over {unit}, corrected for the number of comparisons, is below 0.05. At least three seeds and "
+        f"six {unit} are needed.\n\n"
         "What you may conclude: this is the size of the effect on these data, with these settings, after "
         "this much training. No seed, epoch or case was picked by its result.\n"
         "What you may not conclude: that one loss is better than the other elsewhere, or after longer "
@@ -66,7 +68,7 @@ def conclusions(results: Results) -> str:
 def _table(results: Results, title: str, findings: Sequence[Finding]) -> Table:
     table = Table(
         title=title,
-        caption="n.s.: not significant; ?: not judged, with fewer than three seeds",
+        caption="n.s.: not significant; ?: not judged, too few seeds or cases",
         title_justify="left",
         caption_justify="left",
         box=rich.box.SIMPLE_HEAD,
@@ -96,4 +98,6 @@ def _table(results: Results, title: str, findings: Sequence[Finding]) -> Table:
 def _cell(method: Method, measure: Measure, label: int) -> str:
     values = ratio(measure.of(method.columns[label]))
     mean = number(values.mean(), measure.digits)
-    return mean if len(values) < 2 else f"{mean} ± {number(spread(values), measure.digits)}"
+    if len(values) < 2 or not np.isfinite(values).all():
+        return mean
+    return f"{mean} ± {number(spread(values), measure.digits)}"

@@ -21,6 +21,7 @@ from boundaryloss.report.statistics import (
 
 OPERATING_POINT = 0.5
 FEWEST_SEEDS = 3
+FEWEST_UNITS = 6  # with 5, even the same sign throughout has p = 2 / 2^5 > 0.05
 TESTED = ("baseline", "difference", "low", "high", "p", "p_holm", "units", "verdict")
 EQUAL = Measure(
     "false_lesions_at_equal_sensitivity",
@@ -44,8 +45,8 @@ class Finding:
 
     @property
     def verdict(self) -> str:
-        """`better`, `worse`, `not significant`; or `not judged`, where seeds are too few."""
-        if len(self.difference.by_seed) < FEWEST_SEEDS:
+        """`better`, `worse`, `not significant`; or `not judged`, where seeds or units are too few."""
+        if len(self.difference.by_seed) < FEWEST_SEEDS or self.difference.units < FEWEST_UNITS:
             return "not judged"
         if not self.difference.is_significant(self.p):
             return "not significant"
@@ -128,7 +129,7 @@ def sentences(findings: Sequence[Finding]) -> list[str]:
         "better": "Significantly better",
         "worse": "Significantly worse",
         "not significant": "No significant difference",
-        "not judged": f"Not judged, with fewer than {FEWEST_SEEDS} seeds",
+        "not judged": f"Not judged, with fewer than {FEWEST_SEEDS} seeds or {FEWEST_UNITS} cases or patients",
     }
     said = []
     for verdict, text in words.items():

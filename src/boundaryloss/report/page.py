@@ -94,7 +94,7 @@ def _cell(method: Method, measure: Measure, label: int) -> dict[str, Any]:
     values = ratio(terms)
     return {
         "mean": number(values.mean(), measure.digits),
-        "spread": number(spread(values), measure.digits),
+        "spread": number(spread(values), measure.digits) if np.isfinite(values).all() else "",
         "cases": f"{terms[1].sum(axis=-1).mean():.0f}" if measure is HD95 else "",
     }
 
