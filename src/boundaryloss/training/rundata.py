@@ -29,9 +29,7 @@ class RunData:
     channels: int
     spacing: tuple[float, ...]
     patch: tuple[int, ...] | None = None
-    regions: tuple[
-        tuple[int, ...], ...
-    ] = ()  # the class indices of each; none: the classes exclude each other
+    regions: tuple[tuple[int, ...], ...] = ()  # their class indices; none: the classes exclude each other
     painted: tuple[int, ...] = ()  # the class index that each region is written as
     ignore_value: int | None = None
     windows: tuple[tuple[float, ...], ...] = ()
@@ -49,6 +47,7 @@ class RunData:
         """
         config = TrainConfig() if config is None else config
         layout = collection.layout
+        patch = choose_patch(collection, config)
         common: dict[str, Any] = {
             "label_values": collection.label_values,
             "ignore_value": layout.ignore,
@@ -70,7 +69,7 @@ class RunData:
             test,
             channels=collection.channels,
             spacing=tuple(map(float, spacing)),
-            patch=choose_patch(collection, config),
+            patch=patch,
             slicewise=collection.dimensions > len(spacing),
             regions=collection.regions,
             painted=tuple(index[value] for value in layout.region_values),
