@@ -21,7 +21,7 @@ FRAMEWORKS = {
     "distance": {"torch"},
     "losses": {"torch"},
     "schedules": set(),
-    "report": {"matplotlib", "numpy", "rich"},
+    "report": {"jinja2", "matplotlib", "numpy", "rich", "scipy"},
 }
 
 

@@ -11,6 +11,8 @@ from PIL import Image
 
 from boundaryloss import cli
 
+COMMANDS = ("demo", "train", "predict", "evaluate", "compare", "convert", "distmap")
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -23,6 +25,12 @@ def folder(tmp_path):
         image = np.where(mask > 0, 220, rng.integers(0, 60, (32, 32))).astype(np.uint8)
         Image.fromarray(image).save(tmp_path / f"data/images/p{index}_z0.png")
         Image.fromarray(mask).save(tmp_path / f"data/masks/p{index}_z0.png")
+    (tmp_path / "two.toml").write_text(
+        'data = "data"\nseeds = [0]\nfolds = [["p0", "p1"]]\n[train]\nepochs = 1\n'
+        'features = [4, 4, 4, 4, 4]\naccelerator = "cpu"\n'
+        '[methods.GDL]\nloss = "gdl"\n[methods.both]\nloss = "gdl+boundary"\n'
+    )
+    (tmp_path / "typo.toml").write_text('data = "data"\n[methods.GDL]\nlos = "gdl"\n')
     (tmp_path / "tiny.toml").write_text('features = [4, 4, 4, 4, 4]\naccelerator = "cpu"\n')
     return tmp_path
 
@@ -46,12 +54,12 @@ def test_help_lists_the_commands_and_is_quick():
         start = time.perf_counter()
         out, _ = command("--help").communicate(timeout=60)
         seconds.append(time.perf_counter() - start)
-    for name in ("demo", "train", "predict", "evaluate", "distmap"):
+    for name in COMMANDS:
         assert f"\n  {name} " in out
     assert min(seconds) < 0.5
 
 
-@pytest.mark.parametrize("name", ["demo", "train", "predict", "evaluate", "distmap"])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_help_of_a_command_loads_nothing_heavy(name):
     code = (
         "import sys\nfrom boundaryloss import cli\n"
@@ -78,6 +86,32 @@ def test_train_predict_evaluate_in_turn(folder, capfd):
     assert {"cases.csv", "summary.csv"} <= {path.name for path in (folder / "scores").iterdir()}
 
 
+def test_compare_leaves_a_report_and_goes_on_where_it_was(folder, capfd):
+    arguments = ("compare", folder / "two.toml", "--out", folder / "out")
+    assert run(*arguments) == 0
+    out, _ = capfd.readouterr()
+    assert "Not judged" in out and out.splitlines()[-1] == f"report: {folder / 'out/report.html'}"
+    assert (folder / "out/summary.csv").read_text().count("\n") == 1 + 2 * 6 + 1
+    (folder / "out/report.html").unlink()
+    assert run(*arguments) == 0 and (folder / "out/report.html").exists()
+
+
+@pytest.mark.slow
+def test_compare_killed_takes_its_workers_with_it_and_goes_on(folder):
+    text = (folder / "two.toml").read_text()
+    (folder / "long.toml").write_text(text.replace("epochs = 1", "epochs = 100000"))
+    arguments = ("--out", folder / "out", "--jobs", 2)
+    process = command("compare", folder / "long.toml", *arguments)
+    deadline = time.monotonic() + 120
+    while len(list((folder / "out").glob("runs/*/metrics.csv"))) < 2:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.communicate(timeout=60)  # ends when the last process that holds its output does
+    assert run("compare", folder / "two.toml", *arguments) == 0
+    assert (folder / "out/report.html").exists()
+
+
 def test_distmap_writes_a_map(folder):
     assert run("distmap", folder / "data/masks/p0_z0.png", "--out", folder / "map.tif") == 0
     assert (folder / "map.tif").stat().st_size > 0
@@ -99,6 +133,14 @@ def test_distmap_writes_a_map(folder):
         (("predict", "{}/data", "{}/data", "--out", "{}/out"), "no checkpoints/last.ckpt"),
         (("evaluate", "{}/nowhere", "{}/data/masks", "--out", "{}/out"), "nowhere"),
         (("distmap", "{}/nowhere.png", "--out", "{}/map.tif"), "nowhere.png"),
+        (("compare", "{}/typo.toml", "--out", "{}/out"), 'unknown setting in [methods."GDL"]'),
+        (("compare", "{}/two.toml", "--out", "{}/data"), "is not empty"),
+        (("compare", "{}/two.toml", "--out", "{}/out", "--data", "{}/none"), "none: no such folder"),
+        (("compare", "{}/two.toml", "--out", "{}/tiny.toml/out"), "cannot make the directory"),
+        (("compare", "{}/none.toml", "--out", "{}/out"), "cannot read the configuration"),
+        (("compare", "{}/two.toml", "--out", "{}/out", "--jobs", "0"), "--jobs"),
+        (("convert", "acdc", "{}/data", "{}/out"), "holds no case of acdc"),
+        (("convert", "adcd", "{}/data", "{}/out"), "acdc"),
         (("demo", "--out", "{}"), "is not empty"),
         (("demo", "--seeds", "0"), "--seeds"),
         (("train",), "DATA"),

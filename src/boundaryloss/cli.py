@@ -1,4 +1,4 @@
-"""The command `boundaryloss`: demo, train, predict, evaluate, distmap.
+"""The command `boundaryloss`: demo, train, predict, evaluate, compare, convert, distmap.
 
 Whatever is heavy is imported inside the commands, so that `--help` answers at once.
 """
@@ -17,6 +17,7 @@ except ModuleNotFoundError:
     raise SystemExit(2) from None
 
 EXTRA = {
+    "jinja2",
     "lightning",
     "matplotlib",
     "monai",
@@ -86,29 +87,23 @@ def cli() -> None:
 def demo(out: Path, seeds: int) -> None:
     """Watch a network learn with and without the boundary loss (about 2.5 minutes).
 
-    Trains on generated slices with tiny lesions, prints a table with spread and paired differences, and draws
-    demo.png. Nothing is downloaded.
+    Trains on generated slices with tiny lesions, prints a table with spread and tested differences, and draws
+    demo.png and report.html. Nothing is downloaded.
     """
     from rich.console import Console
 
     from boundaryloss.report.comparison import write_comparison
     from boundaryloss.report.figure import draw_figure
-    from boundaryloss.training.demo import run_demo
-    from boundaryloss.training.run import prepare_directory
+    from boundaryloss.report.page import write_report
+    from boundaryloss.training.demo import demo_experiment, run_demo
 
-    prepare_directory(out)
-    with _bar() as bar:
-        task = bar.add_task("drawing the phantom", total=None)
-        run_demo(
-            out,
-            seeds,
-            progress=lambda done, total, text: bar.update(
-                task, completed=done, total=total, description=text
-            ),
-        )
+    with _progress() as progress:
+        run_demo(out, demo_experiment(seeds), progress=progress)
     console = Console()
     write_comparison(out, console)
-    console.print(f"\nfigure: {draw_figure(out)}", highlight=False, soft_wrap=True)
+    console.print(
+        f"\nfigure: {draw_figure(out)}\nreport: {write_report(out)}", highlight=False, soft_wrap=True
+    )
 
 
 @cli.command()
@@ -239,6 +234,44 @@ def evaluate(
 
 
 @cli.command()
+@click.argument("experiment", type=FOLDER)
+@click.option("--out", type=FOLDER, required=True, help="Directory: new, or one to go on with.")
+@click.option("--data", help="Data folder, in place of the one that EXPERIMENT names.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at a time.")
+def compare(experiment: Path, out: Path, data: str | None, jobs: int) -> None:
+    """Train every method of EXPERIMENT.toml with every seed and fold, and draw one report.
+
+    Runs that are finished are left alone: start it again after an interruption, or with more seeds.
+    """
+    from rich.console import Console
+
+    from boundaryloss.report.comparison import print_verdicts, write_comparison
+    from boundaryloss.report.page import write_report
+    from boundaryloss.training.compare import run_experiment
+    from boundaryloss.training.experiment import read_experiment
+
+    chosen = read_experiment(experiment, data)
+    with _progress() as progress:
+        run_experiment(chosen, out, jobs=jobs, progress=progress)
+    write_comparison(out)
+    print_verdicts(out, Console())
+    click.echo(f"report: {write_report(out)}")
+
+
+@cli.command()
+@click.argument("dataset", type=click.Choice(["isles2018", "wmh2017", "acdc"]))
+@click.argument("source", type=FOLDER)
+@click.argument("out", type=FOLDER)
+def convert(dataset: str, source: Path, out: Path) -> None:
+    """Make a data folder OUT of a data set of the paper, unpacked in SOURCE."""
+    from boundaryloss.training.convert import convert as convert_data
+
+    with _progress() as progress:
+        count = convert_data(dataset, source, out, progress=progress)
+    click.echo(f"{count} slices in {out}")
+
+
+@cli.command()
 @click.argument("labels", type=FOLDER)
 @click.option("--out", type=FOLDER, required=True, help="NIfTI (.nii, .nii.gz) or TIFF (.tif) to write.")
 @click.option("--boundary", type=click.Choice(["interface", "pixel"]), default="interface", show_default=True)
@@ -266,6 +299,23 @@ def _print_summary(rows: list[dict[str, Any]]) -> None:
         if name != "label":
             table.add_row(name, *(f"{row[name]:.4g}" for row in rows))
     Console().print(table)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int, str], None]]:
+    """A bar that is there from the first step on, so that a mistake before it stays one line."""
+    bar = _bar()
+    task = bar.add_task("", total=None)
+
+    def update(done: int, total: int, text: str) -> None:
+        bar.start()
+        bar.update(task, completed=done, total=total, description=text)
+
+    try:
+        yield update
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 @contextmanager

@@ -61,6 +61,8 @@ def test_make_schedule_builds_what_is_named(schedule, options, expected):
         ({"epochs": True}, "epochs must be a whole number"),
         ({"learning_rate": float("nan")}, "learning_rate must be"),
         ({"seed": -1}, "seed must not be negative"),
+        ({"halve_after": -1}, "halve_after must not be negative"),
+        ({"halve_after": 5, "validation": 0}, "halve_after watches the validation share"),
         ({"validation": 1.0}, "validation is a share"),
         ({"features": [8, 8]}, "five"),
         ({"spacing": [1.0, 0.0]}, "spacing must be two positive"),

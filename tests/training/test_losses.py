@@ -40,6 +40,27 @@ def test_make_loss_with_boundary_is_the_weighted_sum(name, batch):
     torch.testing.assert_close(combined(*batch), 0.75 * region + 0.25 * boundary)
 
 
+def test_make_loss_official_cuts_distances_to_whole_pixels():
+    """One pixel of 4 x 4: eight neighbours at 1 or the root of 2, cut to 1; seven at 2 to 2.8, cut to 2."""
+    labels = torch.zeros(1, 1, 4, 4, dtype=torch.long)
+    labels[..., 1, 1] = 1
+    everywhere = torch.tensor([-50.0, 50.0]).reshape(1, 2, 1, 1).expand(1, 2, 4, 4)
+    loss = make_loss("official.BoundaryLoss", TrainConfig())(everywhere, labels)
+    assert float(loss) == pytest.approx((8 * 1 + 7 * 2) / 16)
+
+
+def test_make_loss_monai_is_ours_with_pixels(batch):
+    monai, ours = make_loss("monai.BoundaryLoss", TrainConfig()), BoundaryLoss(boundary="pixel")
+    torch.testing.assert_close(monai(*batch), ours(*batch))
+
+
+@pytest.mark.parametrize("term", ["monai.BoundaryLoss", "official.BoundaryLoss"])
+def test_make_loss_with_another_term_follows_the_schedule(term, batch):
+    combined = make_loss(f"ce+{term}", TrainConfig(schedule="constant", schedule_options={"alpha": 0.5}))
+    region, boundary = make_loss("ce", TrainConfig())(*batch), make_loss(term, TrainConfig())(*batch)
+    torch.testing.assert_close(combined(*batch), region + 0.5 * boundary)
+
+
 def test_make_loss_gdl_on_an_empty_slice_is_finite():
     logits = torch.zeros(1, 2, 16, 16, requires_grad=True)
     make_loss("gdl+boundary", TrainConfig())(logits, torch.zeros(1, 1, 16, 16, dtype=torch.long)).backward()

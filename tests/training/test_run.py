@@ -66,6 +66,21 @@ def test_train_logs_both_terms_and_their_weights(tmp_path, data):
         assert float(row["loss"]) == pytest.approx(total, rel=1e-4)
 
 
+def test_train_logs_how_hard_both_terms_pull(tmp_path, data):
+    train(data, TINY, tmp_path / "both")
+    for row in read_rows(tmp_path / "both/metrics.csv"):
+        assert float(row["region_gradient"]) > 0 and float(row["boundary_gradient"]) > 0
+    train(data, dataclasses.replace(TINY, loss="gdl"), tmp_path / "one")
+    assert all(row["boundary_gradient"] == "" for row in read_rows(tmp_path / "one/metrics.csv"))
+
+
+def test_train_halves_the_learning_rate_when_nothing_gets_better(tmp_path, data):
+    config = dataclasses.replace(TINY, learning_rate=1e-12, epochs=5, halve_after=1)  # it cannot get better
+    train(data, config, tmp_path / "run")
+    optimizer = read_checkpoint(tmp_path / "run/checkpoints/last.ckpt")["optimizer_states"][0]
+    assert optimizer["param_groups"][0]["lr"] == pytest.approx(0.25e-12)
+
+
 def test_train_is_the_same_for_the_same_seed(tmp_path, data):
     for name in ("a", "b"):
         train(data, TINY, tmp_path / name)

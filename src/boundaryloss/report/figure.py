@@ -15,11 +15,12 @@ INK, MUTED = "#22262b", "#6b7280"
 
 def draw_figure(out: Path) -> Path:
     """Draw `out`/slices.npz as `out`/demo.png."""
-    facts = json.loads((out / "demo.json").read_text(encoding="utf-8"))
+    facts = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
     with np.load(out / "slices.npz", allow_pickle=False) as arrays:
         names, images, truths = arrays["names"], arrays["image"], arrays["truth"]
         predictions, maps = arrays["predictions"], arrays["signed_distance"]
-    titles = ["image", "truth", *map(_title, facts["losses"]), "signed distance map  $\\phi_G$"]
+    names_of_methods = [method["name"] for method in facts["methods"]]
+    titles = ["image", "truth", *names_of_methods, "signed distance map  $\\phi_G$"]
     rows, columns = len(names), len(titles)
     figure = matplotlib.figure.Figure(figsize=(2.3 * columns + 0.9, 2.2 * rows + 1.25), dpi=150)
     grid = figure.subplots(
@@ -48,10 +49,6 @@ def draw_figure(out: Path) -> Path:
     _legend(figure, facts)
     figure.savefig(out / "demo.png", facecolor="white")
     return out / "demo.png"
-
-
-def _title(loss: str) -> str:
-    return loss.replace("gdl", "GDL").replace("+", " + ")
 
 
 def _show_image(axis: Axes, image: np.ndarray) -> None:
@@ -97,8 +94,8 @@ def _legend(figure: matplotlib.figure.Figure, facts: dict) -> None:
     )  # fmt: skip
     figure.text(
         0.035, 0.14 / height,
-        f"Seed 0 of {len(facts['seeds'])}, last of {facts['epochs']} epochs. Slices at even steps "
-        "through the test slices with a lesion, not chosen by result. Synthetic data, short runs: read the "
-        "table before you conclude anything.",
+        f"Seed 0 of {len(facts['seeds'])}, last of {facts['methods'][0]['epochs']} epochs. Slices at even "
+        "steps through the test slices with a lesion, not chosen by result. Synthetic data, short runs: "
+        "read the table before you conclude anything.",
         fontsize=8, color=MUTED,
     )  # fmt: skip

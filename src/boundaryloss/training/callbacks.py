@@ -16,7 +16,17 @@ from boundaryloss.training.processes import merged
 from boundaryloss.training.rundata import RunData
 
 StepReport = Callable[[str], None]
-COLUMNS = ("loss", "region", "boundary", "region_weight", "boundary_weight", "validation_dice")
+Progress = Callable[[int, int, str], None]  # steps done, steps in all, and a line of text
+COLUMNS = (
+    "loss",
+    "region",
+    "boundary",
+    "region_weight",
+    "boundary_weight",
+    "region_gradient",
+    "boundary_gradient",
+    "validation_dice",
+)
 
 
 class History(Callback):

@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ else:
     import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
 REGIONS = ("ce", "dice", "gdl", "dicece")
-LOSSES = (*REGIONS, *(f"{region}+boundary" for region in REGIONS))
+TERMS = ("boundary", "monai.BoundaryLoss", "official.BoundaryLoss")
+LOSSES = (*REGIONS, *TERMS, *(f"{region}+{term}" for region in REGIONS for term in TERMS))
 SCHEDULES = {"constant": Constant, "increase": Increase, "rebalance": Rebalance}
 AUGMENT = ("flip", "rotate90", "scale", "intensity", "noise")
 CHOICES = {
@@ -36,12 +37,16 @@ class TrainConfig:
     """Everything that decides how a run goes, apart from its data.
 
     Args:
-        loss: `ce`, `dice`, `gdl` or `dicece`, each also with `+boundary`.
+        loss: `ce`, `dice`, `gdl` or `dicece`, each also with `+boundary`. To compare with others, instead of
+            `boundary`: `monai.BoundaryLoss`, or `official.BoundaryLoss` as the authors' code computes it. All
+            three exist alone, too, and then tend to an empty prediction.
         schedule: the weights of both terms over the epochs: `constant`, `increase` or `rebalance`.
         schedule_options: the schedule's own arguments, for instance `{"step": 0.02}`.
         epochs: how often the training slices are seen.
         batch_size: slices per step.
         learning_rate: of Adam.
+        halve_after: halve the learning rate after more than so many epochs without a better Dice on the
+            validation share; 0: never.
         seed: of the network's first weights, of the order of the slices and of the validation share.
         validation: share of the training slices that only choose `best.ckpt`; the test uses the last epoch.
         features: channels of the levels of the U-Net, five for `basicunet`; the first is at full resolution.
@@ -79,6 +84,7 @@ class TrainConfig:
     epochs: int = 100
     batch_size: int = 8
     learning_rate: float = 1e-3
+    halve_after: int = 0
     seed: int = 0
     validation: float = 0.1
     features: tuple[int, ...] = (16, 32, 64, 128, 256)
@@ -106,20 +112,22 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
             _check_type(item.name, item.type, getattr(self, item.name))
-        _check_choice("loss", self.loss, LOSSES)
-        _check_choice("schedule", self.schedule, tuple(SCHEDULES))
+        check_choice("loss", self.loss, LOSSES)
+        check_choice("schedule", self.schedule, tuple(SCHEDULES))
         for name, known in CHOICES.items():
-            _check_choice(name, getattr(self, name), known)
+            check_choice(name, getattr(self, name), known)
         for name in self.augment:
-            _check_choice("augment", name, AUGMENT)
+            check_choice("augment", name, AUGMENT)
         for name in POSITIVE:
             if not 0 < getattr(self, name) < float("inf"):
                 raise UserError(f"{name} must be greater than 0, got {getattr(self, name)}")
-        for name in ("seed", "num_workers", "fold"):
+        for name in ("seed", "num_workers", "fold", "halve_after"):
             if getattr(self, name) < 0:
                 raise UserError(f"{name} must not be negative, got {getattr(self, name)}")
         if not 0 <= self.validation < 1:
             raise UserError(f"validation is a share from 0 to below 1, got {self.validation}")
+        if self.halve_after and not self.validation:
+            raise UserError("halve_after watches the validation share; set validation above 0, e.g. 0.1")
         if not 0 <= self.foreground <= 1:
             raise UserError(f"foreground is a share from 0 to 1, got {self.foreground}")
         if self.dimensions not in (2, 3):
@@ -155,7 +163,7 @@ class TrainConfig:
         kind = SCHEDULES[self.schedule]
         known = tuple(item.name for item in dataclasses.fields(kind))
         for name in self.schedule_options:
-            _check_choice(f"option of the schedule {self.schedule!r}", name, known)
+            check_choice(f"option of the schedule {self.schedule!r}", name, known)
         try:
             return kind(**self.schedule_options)
         except (TypeError, ValueError) as error:
@@ -172,7 +180,7 @@ def from_dict(settings: Mapping[str, Any], origin: str = "the configuration") ->
     """The inverse of `as_dict`. An unknown key is an error that names the nearest known one."""
     known = tuple(item.name for item in dataclasses.fields(TrainConfig))
     for name in settings:
-        _check_choice(f"setting in {origin}", name, known)
+        check_choice(f"setting in {origin}", name, known)
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()
     }
@@ -184,14 +192,19 @@ def read_config(path: Path | None, **overrides: Any) -> TrainConfig:
     overrides = {name: value for name, value in overrides.items() if value is not None}
     if path is None:
         return from_dict(overrides)
+    settings = read_toml(path)
+    settings.pop("data", None)  # what a run's own config.toml adds: found in the data, not chosen
+    return from_dict({**settings, **overrides}, str(path))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The contents of a TOML file; what is wrong with it is one line."""
     try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read the configuration {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid TOML: {error}") from None
-    settings.pop("data", None)  # what a run's own config.toml adds: found in the data, not chosen
-    return from_dict({**settings, **overrides}, str(path))
 
 
 def write_config(path: Path, config: TrainConfig, data: Mapping[str, Any]) -> None:
@@ -221,7 +234,8 @@ def _toml(value: Any) -> str:
     return repr(value)
 
 
-def _check_choice(what: str, value: str, known: tuple[str, ...]) -> None:
+def check_choice(what: str, value: str, known: Collection[str]) -> None:
+    """Raise a `UserError` that names the nearest of `known`, if `value` is none of them."""
     if value in known:
         return
     near = difflib.get_close_matches(value, known, n=1)

@@ -1,13 +1,17 @@
-"""The losses by name: MONAI's region losses, each alone or with the boundary loss."""
+"""The losses by name: MONAI's region losses, and three boundary losses: ours, MONAI's, the official one."""
 
+from collections.abc import Sequence
 from typing import Literal
 
+from monai.losses import boundary_loss as monai_boundary
 from monai.losses.dice import DiceCELoss, DiceLoss, GeneralizedDiceLoss
 from torch import Tensor, nn
 from torch.nn import functional
 
-from boundaryloss.losses import BoundaryLoss, RegionBoundaryLoss
-from boundaryloss.training.config import TrainConfig
+from boundaryloss.distance import signed_distance_map
+from boundaryloss.losses import BoundaryLoss, RegionBoundaryLoss, boundary_loss
+from boundaryloss.training.config import TERMS, TrainConfig
+from boundaryloss.training.errors import UserError
 
 Activation = Literal["softmax", "sigmoid"]
 
@@ -18,6 +22,34 @@ class CrossEntropy(nn.CrossEntropyLoss):
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Mean cross-entropy of the logits `input`."""
         return super().forward(input, target.squeeze(1))
+
+
+class MonaiBoundaryLoss(monai_boundary.BoundaryLoss):
+    """MONAI's own boundary loss on the foreground, in pixels: it knows neither spacing nor mask."""
+
+    def __init__(self) -> None:
+        super().__init__(include_background=False, to_onehot_y=True, softmax=True)
+
+    def forward(
+        self, input: Tensor, target: Tensor, *, spacing: Sequence[float] | None = None, mask: None = None
+    ) -> Tensor:
+        """Their loss; `spacing` is not used, as they do not."""
+        return super().forward(input, target)
+
+
+class OfficialBoundaryLoss(nn.Module):
+    """The boundary loss as the code published with the MIDL paper computes it, on the foreground.
+
+    Its maps have the type of the labels, so that distances are cut to whole pixels. One thing is left out: a
+    class that fills the image, for which SciPy measures to a voxel outside of it; here its map is zero.
+    """
+
+    def forward(
+        self, logits: Tensor, target: Tensor, *, spacing: Sequence[float] | None = None, mask: None = None
+    ) -> Tensor:
+        """Mean over batch, foreground classes and pixels; `spacing` is not used."""
+        phi = signed_distance_map(target[:, 0], logits.shape[1], boundary="pixel").trunc()
+        return boundary_loss(logits.softmax(1)[:, 1:], phi)
 
 
 class MaskedRegionLoss(nn.Module):
@@ -72,22 +104,36 @@ def make_loss(
     """The loss called `name`, for logits `(batch, class, *space)` and labels `(batch, 1, *space)`.
 
     Args:
-        name: `ce`, `dice`, `gdl` or `dicece`; with `+boundary` it is a `RegionBoundaryLoss`.
+        name: a region loss `ce`, `dice`, `gdl` or `dicece`; a boundary term `boundary`, `monai.BoundaryLoss`
+            or `official.BoundaryLoss`; or both with a `+` between, which makes a `RegionBoundaryLoss`.
         config: gives the schedule.
         spacing: the pixel size that the distance map is measured in; default one pixel.
         activation: `sigmoid` where the target is masks of regions `(batch, region, *space)`.
         ignore_index: the label of voxels that carry no loss.
     """
-    region_name, _, with_boundary = name.partition("+")
-    region = _make_region(region_name, activation, ignore_index)
-    if not with_boundary:
-        return region
-    boundary = BoundaryLoss(
-        activation=activation,
-        spacing=spacing,
-        ignore_index=ignore_index if activation == "softmax" else None,
-    )
-    return RegionBoundaryLoss(region, boundary, config.make_schedule())
+    region, _, term = name.rpartition("+") if "+" in name else (name, "", "")
+    if name in TERMS:
+        return _make_term(name, spacing, activation, ignore_index)
+    loss = _make_region(region, activation, ignore_index)
+    if not term:
+        return loss
+    boundary = _make_term(term, spacing, activation, ignore_index)
+    return RegionBoundaryLoss(loss, boundary, config.make_schedule())
+
+
+def _make_term(
+    name: str, spacing: tuple[float, ...] | None, activation: Activation, ignore_index: int | None
+) -> nn.Module:
+    if name == "boundary":
+        ignored = ignore_index if activation == "softmax" else None
+        return BoundaryLoss(activation=activation, spacing=spacing, ignore_index=ignored)
+    if activation == "sigmoid" or ignore_index is not None:
+        raise UserError(f"{name} knows neither regions nor unlabelled voxels; choose boundary for these data")
+    if name == "monai.BoundaryLoss":
+        return MonaiBoundaryLoss()
+    if name == "official.BoundaryLoss":
+        return OfficialBoundaryLoss()
+    raise ValueError(f"unknown boundary loss {name!r}")
 
 
 def _make_region(name: str, activation: Activation, ignore_index: int | None) -> nn.Module:

@@ -6,12 +6,14 @@ from typing import Any, cast
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from boundaryloss.losses import BoundaryLoss, RegionBoundaryLoss
 from boundaryloss.training.config import from_dict
 from boundaryloss.training.data import IGNORE, on_file_grid
 from boundaryloss.training.errors import UserError
+from boundaryloss.training.gradients import term_gradients
 from boundaryloss.training.losses import make_loss
 from boundaryloss.training.networks import make_inferer, make_network
 from boundaryloss.training.processes import merged
@@ -62,9 +64,15 @@ class SegmentationModule(lightning.LightningModule):
         heads: Any = self.network.heads
         return [logits[:, 0], *heads]
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam, as in the paper."""
-        return torch.optim.Adam(self.parameters(), lr=self.config.learning_rate)
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Adam, as in the paper, and its halving of the learning rate if asked for."""
+        optimizer = torch.optim.Adam(self.parameters(), lr=self.config.learning_rate)
+        if not self.config.halve_after:
+            return optimizer
+        halving = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimizer, mode="max", factor=0.5, patience=self.config.halve_after
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": halving, "monitor": "validation_dice"}}
 
     def on_train_epoch_start(self) -> None:
         """Give both terms the weights of this epoch, and chance the state that it always has here."""
@@ -88,6 +96,8 @@ class SegmentationModule(lightning.LightningModule):
                 "region_weight": region_weight,
                 "boundary_weight": boundary_weight,
             }
+            if batch_idx == 0:  # for a curve, once an epoch is enough
+                terms |= term_gradients(outputs[0], region, boundary)
         size = len(batch["labels"])
         self.log_dict({"loss": loss, **terms}, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         return loss

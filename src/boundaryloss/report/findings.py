@@ -1,0 +1,197 @@
+"""Every difference between a method and its baseline, tested, and said in words."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from boundaryloss.report.results import HD95, MEASURES, Measure, Method, Results
+from boundaryloss.report.statistics import (
+    RESAMPLES,
+    Difference,
+    by_unit,
+    difference,
+    holm,
+    interval,
+    ratio,
+    resample,
+)
+
+OPERATING_POINT = 0.5
+FEWEST_SEEDS = 3
+FEWEST_UNITS = 6  # with 5, even the same sign throughout has p = 2 / 2^5 > 0.05
+TESTED = ("baseline", "difference", "low", "high", "p", "p_holm", "units", "verdict")
+EQUAL = Measure(
+    "false_lesions_at_equal_sensitivity",
+    "false lesions at equal sensitivity",
+    -1,
+    2,
+    lambda c: (c["false_lesions"], c["false_lesions"]),  # never asked: it comes from the curve
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One measure of one class, of a method against its baseline."""
+
+    label: int
+    baseline: str
+    method: str
+    measure: Measure
+    difference: Difference
+    p: float  # after Holm's correction over all findings of the report
+
+    @property
+    def verdict(self) -> str:
+        """`better`, `worse`, `not significant`; or `not judged`, where seeds or units are too few."""
+        if len(self.difference.by_seed) < FEWEST_SEEDS or self.difference.units < FEWEST_UNITS:
+            return "not judged"
+        if not self.difference.is_significant(self.p):
+            return "not significant"
+        return "better" if self.difference.mean * self.measure.better > 0 else "worse"
+
+
+def find_all(results: Results) -> list[Finding]:
+    """All classes, pairs and measures, with p-values corrected for their number."""
+    findings = []
+    for label in results.facts["labels"]:
+        for baseline, method in results.pairs:
+            for measure in MEASURES:
+                terms = (by_unit(measure.of(one.columns[label]), results.units) for one in (baseline, method))
+                findings.append(
+                    Finding(label, baseline.name, method.name, measure, difference(*terms), float("nan"))
+                )
+            equal = equal_sensitivity(results, baseline, method, label)
+            findings.append(Finding(label, baseline.name, method.name, EQUAL, equal, float("nan")))
+    corrected = holm([finding.difference.p for finding in findings])
+    return [replace(finding, p=p) for finding, p in zip(findings, corrected, strict=True)]
+
+
+def curve(results: Results, method: Method, label: int) -> tuple[np.ndarray, np.ndarray]:
+    """Lesion sensitivity and false lesions per case: (threshold, seed) both."""
+    lesions, found, false = method.points[label].sum(axis=-1)
+    return found / np.maximum(lesions, 1), false / len(results.cases)
+
+
+def equal_sensitivity(results: Results, baseline: Method, method: Method, label: int) -> Difference:
+    """False lesions per case where the method is as sensitive as its baseline is at 0.5.
+
+    The method's threshold is moved until both find as many lesions, seed by seed, and resample by resample.
+    """
+    first, second = (by_unit(one.points[label], results.units) for one in (baseline, method))
+    cases = by_unit(np.ones(len(results.cases)), results.units)
+    at = int(np.abs(results.thresholds - OPERATING_POINT).argmin())
+    seeds, units = resample(first.shape[2], first.shape[3])
+
+    def by_seed(weights: np.ndarray) -> np.ndarray:
+        """(seed, resample) of units drawn `weights` (resample, unit) times."""
+        lesions, found, false = first[:, at] @ weights.T
+        target, count = found / np.maximum(lesions, 1), weights @ cases
+        lesions, moved, moved_false = second @ weights.T
+        return _false_at(moved / np.maximum(lesions, 1), moved_false / count, target) - false / count
+
+    values = np.einsum("rs,sr->r", seeds, by_seed(units))
+    finite = values[np.isfinite(values)]
+    tail = min((finite <= 0).mean(), (finite >= 0).mean()) if len(finite) else 1.0
+    ones = np.ones((1, first.shape[3]))
+    return Difference(
+        tuple(by_seed(ones)[:, 0].tolist()),
+        *interval(values),
+        float(np.clip(2 * tail, 1 / RESAMPLES, 1)),
+        first.shape[3],
+    )
+
+
+def _false_at(sensitivity: np.ndarray, false: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """False lesions (threshold, ...) where the falling `sensitivity` meets `target` (...), or else nan.
+
+    At low thresholds false lesions flow together and their number falls again; it counts as if it did not.
+    """
+    false = np.maximum.accumulate(false[::-1])[::-1]
+    reached = sensitivity >= target
+    last = np.where(reached.any(axis=0), reached.shape[0] - 1 - reached[::-1].argmax(axis=0), 0)
+    following = np.minimum(last + 1, len(sensitivity) - 1)
+    at = [
+        np.take_along_axis(values, i[None], 0)[0]
+        for values in (sensitivity, false)
+        for i in (last, following)
+    ]
+    step = at[0] - at[1]
+    share = np.where(step > 0, (at[0] - target) / np.where(step > 0, step, 1), 0)
+    return np.where(reached.any(axis=0), at[2] + share * (at[3] - at[2]), np.nan)
+
+
+def sentences(findings: Sequence[Finding]) -> list[str]:
+    """What may be said of one method against its baseline for one class, from its findings."""
+    words = {
+        "better": "Significantly better",
+        "worse": "Significantly worse",
+        "not significant": "No significant difference",
+        "not judged": f"Not judged, with fewer than {FEWEST_SEEDS} seeds or {FEWEST_UNITS} cases or patients",
+    }
+    said = []
+    for verdict, text in words.items():
+        if found := [f for f in findings if f.verdict == verdict]:
+            said.append(f"{text}: {'; '.join(map(_described, found))}.")
+    plain, equal = (
+        next(f for f in findings if f.measure.key == key) for key in ("false_lesions_per_case", EQUAL.key)
+    )
+    if plain.verdict == "better" and equal.verdict != "better":
+        amount = "more of them" if equal.verdict == "worse" else "not significantly fewer"
+        said.append(
+            "Fewer false lesions may only mean that less is predicted: with its threshold moved until it "
+            f"finds as many lesions as the baseline, it has {amount}."
+        )
+    return said
+
+
+def _described(finding: Finding) -> str:
+    if finding.verdict not in ("better", "worse"):
+        return finding.measure.title
+    return f"{finding.measure.title} ({signed(finding.difference.mean, finding.measure.digits)})"
+
+
+def number(value: float, digits: int) -> str:
+    """A dash where there is none."""
+    return f"{value:.{digits}f}" if np.isfinite(value) else "\N{EN DASH}"
+
+
+def signed(value: float, digits: int) -> str:
+    """With its sign, and a real minus; what rounds to nothing has neither."""
+    if not np.isfinite(value):
+        return number(value, digits)
+    text = f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return text if text.strip("+0.") else text[1:]
+
+
+def write_summary(path: Path, results: Results, findings: Sequence[Finding]) -> None:
+    """One row per class, method and measure, with all numbers in full."""
+    seeds = results.facts["seeds"]
+    tested = {(f.label, f.method, f.measure.key): f for f in findings}
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        by_seed = [f"seed{seed}" for seed in seeds]
+        writer.writerow(["label", "method", "measure", "mean", "sd", *by_seed, *TESTED])
+        for label in results.facts["labels"]:
+            for method in results.methods:
+                for measure in (*MEASURES, HD95):
+                    values = ratio(measure.of(method.columns[label]))
+                    row = [label, method.name, measure.key, values.mean(), spread(values), *values]
+                    writer.writerow([*row, *_tested(tested.get((label, method.name, measure.key)))])
+                if finding := tested.get((label, method.name, EQUAL.key)):
+                    blank = [""] * (2 + len(seeds))
+                    writer.writerow([label, method.name, EQUAL.key, *blank, *_tested(finding)])
+
+
+def spread(values: np.ndarray) -> float:
+    """Standard deviation over seeds; 0 of a single one."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
+def _tested(finding: Finding | None) -> list:
+    if finding is None:
+        return [""] * len(TESTED)
+    d = finding.difference
+    return [finding.baseline, d.mean, d.low, d.high, d.p, finding.p, d.units, finding.verdict]

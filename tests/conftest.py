@@ -1,0 +1,53 @@
+"""What several rooms' tests need: a comparison, trained once a session."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from boundaryloss.training.compare import run_experiment
+from boundaryloss.training.experiment import read_experiment
+
+EXPERIMENT = """\
+title = "Squares & <circles>"
+data = "data"
+seeds = [0, 1]
+folds = [["p0", "p1", "p2"], ["p3", "p4", "p5", "p6"]]
+
+[train]
+epochs = 2
+features = [4, 4, 4, 4, 4]
+learning_rate = 0.01
+validation = 0.25
+accelerator = "cpu"
+
+[methods."GDL"]
+loss = "gdl"
+
+[methods."GDL + boundary"]
+loss = "gdl+boundary"
+schedule = "constant"
+"""
+
+
+def write_squares(folder):
+    """Seven patients of two slices each, a bright square in all but the last slice."""
+    rng = np.random.default_rng(0)
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+    for index in range(14):
+        mask = np.zeros((32, 32), np.uint8)
+        if index < 13:
+            mask[8:16, 4 + index : 12 + index] = 3
+        image = np.where(mask > 0, 220, rng.integers(0, 60, (32, 32))).astype(np.uint8)
+        Image.fromarray(image).save(folder / f"images/p{index // 2}_z{index % 2}.png")
+        Image.fromarray(mask).save(folder / f"masks/p{index // 2}_z{index % 2}.png")
+
+
+@pytest.fixture(scope="session")
+def comparison(tmp_path_factory):
+    """The directory of a finished comparison, to read only, with its experiment.toml beside it."""
+    folder = tmp_path_factory.mktemp("comparison")
+    write_squares(folder / "data")
+    (folder / "experiment.toml").write_text(EXPERIMENT)
+    run_experiment(read_experiment(folder / "experiment.toml"), folder / "out")
+    return folder / "out"

@@ -1,0 +1,28 @@
+import numpy as np
+
+from boundaryloss.training.operating_points import THRESHOLDS, operating_points
+
+
+def test_operating_points_by_hand():
+    truth = np.zeros((6, 9), int)
+    truth[1, 1], truth[4, 1:3] = 1, 1  # two lesions
+    probability = np.zeros((6, 9))
+    probability[1, 1], probability[4, 2], probability[1, 7] = 0.9, 0.4, 0.6  # the last is false
+    rows = operating_points(np.stack([1 - probability, probability]), truth, name="a", label_values=(0, 7))
+    assert [row["threshold"] for row in rows] == list(THRESHOLDS) and {row["label"] for row in rows} == {7}
+    counts = {row["threshold"]: (row["lesions"], row["lesions_found"], row["false_lesions"]) for row in rows}
+    assert counts[0.2689] == (2, 2, 1)
+    assert counts[0.5] == (2, 1, 1)
+    assert counts[0.8176] == (2, 1, 0)
+    assert counts[0.9526] == (2, 0, 0)
+
+
+def test_operating_points_of_an_empty_truth_are_all_false():
+    probability = np.full((2, 4, 4), 0.6)
+    rows = operating_points(probability, np.zeros((4, 4), int), name="a", label_values=(0, 1))
+    assert {row["lesions"] for row in rows} == {0}
+    assert [row["false_lesions"] for row in rows] == [int(t < 0.6) for t in THRESHOLDS]
+
+
+def test_thresholds_rise_through_one_half():
+    assert 0.5 in THRESHOLDS and all(np.diff(THRESHOLDS) > 0) and THRESHOLDS[0] > 0 and THRESHOLDS[-1] < 1
