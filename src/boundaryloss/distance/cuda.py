@@ -161,7 +161,10 @@ def _cost(offset, step, face_offset):
     return along * along
 
 
-@triton.jit(do_not_specialize=["slices", "height", "first_class", "num_classes", "ignore_index"])
+# Of the sizes, Triton is to look at none but this width: for whole vectors, it is worth a kernel of its own.
+@triton.jit(
+    do_not_specialize=["bounds_stride", "slices", "height", "first_class", "num_classes", "ignore_index"]
+)
 def _first_pass(
     maps,
     state,
@@ -220,7 +223,7 @@ def _first_pass(
             tl.atomic_min(entry + side * bounds_stride, lowest, mask=strip < strips)
 
 
-@triton.jit(do_not_specialize=["size", "between", "width", "slices"])
+@triton.jit(do_not_specialize=["bounds_stride", "next_bounds_stride", "size", "between", "width", "slices"])
 def _search_pass(
     state,
     result,

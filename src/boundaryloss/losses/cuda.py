@@ -78,7 +78,11 @@ def scaled(gradient: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:
     return result
 
 
-@triton.jit(do_not_specialize=["channels", "mapped", "size", "between", "width"])
+_SIZES = ["bounds_stride", "channels", "mapped", "size", "between", "width"]
+_STRIDES = ["stride_image", "stride_channel", "stride_size", "stride_between", "stride_width"]
+
+
+@triton.jit(do_not_specialize=_SIZES + _STRIDES)
 def _last_pass(
     logits,
     gradient,
