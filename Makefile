@@ -2,6 +2,8 @@
 # make test   runs the quick tests
 # make check  linters, types and tests
 # make bench  times the distance maps beside those of other packages
+# make test-gpu bench-gpu  tests and times the kernels on the GPU; with a Python of your own:
+#             make test-gpu bench-gpu INSTALLED= BIN=/path/to/bin
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +11,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow check lint bench clean
+.PHONY: demo test test-slow test-gpu check lint bench bench-gpu clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -22,11 +24,18 @@ test: $(INSTALLED)
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -q -m "slow and not gpu"
 
+test-gpu: $(INSTALLED)
+	@$(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || { echo "no GPU: torch.cuda.is_available() is False in $(BIN)/python"; exit 1; }
+	$(BIN)/python -m pytest -q tests/distance/test_cuda.py tests/losses/test_fused.py
+
 check: lint test
 
 bench: $(INSTALLED)
 	$(PIP_INSTALL) edt opencv-python-headless SimpleITK
 	$(BIN)/python benchmarks/bench_cpu.py
+
+bench-gpu: $(INSTALLED)
+	$(BIN)/python benchmarks/bench_gpu.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
