@@ -52,6 +52,13 @@ def test_kernels_agree_with_the_reference(name):
         check_mask(name, 0.0, SPACINGS[dimensions][0], torch.int64)
 
 
+def test_kernels_search_across_blocks_of_slices():
+    mask = torch.zeros(1, 1, 19, 2, 5, dtype=torch.bool, device=DEVICE)
+    mask[..., 1, 0, 4] = mask[..., 17, 1, 0] = True
+    ours, _ = cuda.signed_distance(mask, 2, 1, (1.0, 1.0, 1.0), 0.5, None)
+    assert torch.equal(ours, reference.signed_distance(mask, 2, 1, (1.0, 1.0, 1.0), 0.5))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", gallery())
 @pytest.mark.parametrize("face_offset", [0.0, 0.5])
