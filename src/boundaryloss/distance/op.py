@@ -6,10 +6,12 @@ from importlib.util import find_spec
 
 import torch
 from torch import Tensor
+from torch.torch_version import TorchVersion
 
 from boundaryloss.distance import cpu, reference
 
-_HAS_TRITON = find_spec("triton") is not None
+# Compilers before Triton 3.3, which came with torch 2.7, may crash on the kernels.
+_HAS_TRITON = TorchVersion(torch.__version__) >= "2.7" and find_spec("triton") is not None
 
 
 @torch.library.custom_op(
@@ -81,7 +83,9 @@ def triton_runs_on(device: torch.device) -> bool:
 @cache
 def _say_that_triton_is_missing() -> None:
     warnings.warn(
-        "without Triton, distance maps on the GPU take the slow reference: pip install triton", stacklevel=3
+        "distance maps on the GPU take the slow reference: the kernels need torch 2.7 or later and Triton "
+        "(pip install triton)",
+        stacklevel=3,
     )
 
 
