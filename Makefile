@@ -3,6 +3,8 @@
 # make check  linters, types and tests
 # make test-sanitized  the distance maps under the address and undefined-behaviour sanitizers
 # make bench  times the distance maps beside those of other packages
+# make test-gpu bench-gpu  tests and times the kernels on the GPU; with a Python of your own:
+#             make test-gpu bench-gpu INSTALLED= BIN=/path/to/bin
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +13,7 @@ SANITIZED := build/sanitized
 INSTALLED := $(VENV)/.installed
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow test-sanitized check lint bench clean
+.PHONY: demo test test-slow test-gpu test-sanitized check lint bench bench-gpu clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -35,11 +37,18 @@ test-sanitized: $(INSTALLED)
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	    $(SANITIZED)/bin/python -m pytest -q tests/distance -m "not slow and not gpu" -p no:cacheprovider
 
+test-gpu: $(INSTALLED)
+	@$(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || { echo "no GPU: torch.cuda.is_available() is False in $(BIN)/python"; exit 1; }
+	$(BIN)/python -m pytest -q tests/distance/test_cuda.py tests/losses/test_fused.py
+
 check: lint test
 
 bench: $(INSTALLED)
 	$(PIP_INSTALL) edt opencv-python-headless SimpleITK
 	$(BIN)/python benchmarks/bench_cpu.py
+
+bench-gpu: $(INSTALLED)
+	$(BIN)/python benchmarks/bench_gpu.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

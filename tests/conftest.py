@@ -1,8 +1,14 @@
-"""What several rooms' tests need: a comparison, trained once a session."""
+"""What several rooms' tests need: Triton's interpreter where there is no GPU; a comparison, trained once."""
+
+import os
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is first imported
 
 from boundaryloss.training.compare import run_experiment
 from boundaryloss.training.experiment import read_experiment

@@ -1,9 +1,17 @@
 """The custom ops: what `torch.compile`, autocast and the dispatcher see; the choice of kernel."""
 
+import warnings
+from functools import cache
+from importlib.util import find_spec
+
 import torch
 from torch import Tensor
+from torch.torch_version import TorchVersion
 
 from boundaryloss.distance import cpu, reference
+
+# Compilers before Triton 3.3, which came with torch 2.7, may crash on the kernels.
+_HAS_TRITON = TorchVersion(torch.__version__) >= "2.7" and find_spec("triton") is not None
 
 
 @torch.library.custom_op(
@@ -23,7 +31,18 @@ def signed_distance(
     """Signed maps `(batch, map * class, *space)` of label maps `(batch, map, *space)`."""
     if maps.device.type == "cpu":
         return cpu.signed_distance(maps, num_classes, first_class, spacing, face_offset, ignore_index)
-    _assert_labels(maps, num_classes, ignore_index)
+    if triton_runs_on(maps.device):
+        from boundaryloss.distance import cuda
+
+        phi, labels_fit = cuda.signed_distance(
+            maps, num_classes, first_class, spacing, face_offset, ignore_index
+        )
+        assert_labels(labels_fit, num_classes)
+        return phi
+    valid = (maps >= 0) & (maps < num_classes)
+    if ignore_index is not None:
+        valid |= maps == ignore_index
+    assert_labels(valid.all(), num_classes)
     return reference.signed_distance(maps, num_classes, first_class, spacing, face_offset, ignore_index)
 
 
@@ -40,6 +59,10 @@ def distance_transform(mask: Tensor, spacing: list[float]) -> Tensor:
     """Distance of every True voxel of `(batch, *space)` to the nearest False one."""
     if mask.device.type == "cpu":
         return cpu.distance_transform(mask, spacing)
+    if triton_runs_on(mask.device):
+        from boundaryloss.distance import cuda
+
+        return cuda.distance_transform(mask, spacing)
     return reference.distance_transform(mask, spacing)
 
 
@@ -48,13 +71,28 @@ def _(mask, spacing):
     return torch.empty_like(mask, dtype=torch.float32, memory_format=torch.contiguous_format)
 
 
-def _assert_labels(maps: Tensor, num_classes: int, ignore_index: int | None) -> None:
+def triton_runs_on(device: torch.device) -> bool:
+    """Whether the Triton kernels serve `device`; where only Triton is missing, that is said once."""
+    if device.type not in ("cuda", "xpu"):
+        return False
+    if not _HAS_TRITON:
+        _say_that_triton_is_missing()
+    return _HAS_TRITON
+
+
+@cache
+def _say_that_triton_is_missing() -> None:
+    warnings.warn(
+        "distance maps on the GPU take the slow reference: the kernels need torch 2.7 or later and Triton "
+        "(pip install triton)",
+        stacklevel=3,
+    )
+
+
+def assert_labels(labels_fit: Tensor, num_classes: int) -> None:
     """As the CPU kernel does, refuse labels outside the classes, on CUDA without waiting for the device."""
-    valid = (maps >= 0) & (maps < num_classes)
-    if ignore_index is not None:
-        valid |= maps == ignore_index
     message = f"labels lie outside 0..{num_classes - 1}; pass ignore_index if they mark unlabelled voxels"
-    if maps.device.type == "cuda":
-        torch.ops.aten._assert_async.msg(valid.all(), message)
-    elif not valid.all():
+    if labels_fit.device.type == "cuda":
+        torch.ops.aten._assert_async.msg(labels_fit, message)
+    elif not labels_fit:
         raise ValueError(message)

@@ -76,6 +76,19 @@ def signed_distance_map(
         H. Kervadec et al., "Boundary loss for highly unbalanced segmentation", Medical Image Analysis
         67, 2021.
     """
+    arguments, scale = op_arguments(labels, num_classes, spacing, boundary, include_background)
+    phi = op.signed_distance(*arguments, ignore_index)
+    return phi if scale == 1 else phi * scale
+
+
+def op_arguments(
+    labels: Tensor,
+    num_classes: int | None,
+    spacing: Sequence[float] | None,
+    boundary: Boundary,
+    include_background: bool,
+) -> tuple[tuple[Tensor, int, int, list[float], float], float]:
+    """What the op takes: maps, classes, first class, spacing, face offset; and the scale of its result."""
     maps, num_classes = _as_maps(labels, num_classes)
     spatial = maps.shape[2:]
     first_class = 0 if include_background and labels.dtype != torch.bool else 1
@@ -90,9 +103,7 @@ def signed_distance_map(
         )
     # "pixel" counts in voxels and scales at the end, so that what is zero is exactly zero.
     scale = steps[0] if boundary == "pixel" else 1.0
-    steps = [step / scale for step in steps]
-    phi = op.signed_distance(maps, num_classes, first_class, steps, FACE_OFFSET[boundary], ignore_index)
-    return phi if scale == 1 else phi * scale
+    return (maps, num_classes, first_class, [s / scale for s in steps], FACE_OFFSET[boundary]), scale
 
 
 def distance_transform(mask: Tensor, *, spacing: Sequence[float] | None = None) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from boundaryloss.distance import signed_distance_map
 from boundaryloss.distance.signed import FACE_OFFSET, Boundary, check_spacing
+from boundaryloss.losses import fused
 
 Activation = Literal["softmax", "sigmoid", "none"]
 Reduction = Literal["mean", "sum", "none"]
@@ -173,7 +174,14 @@ class BoundaryLoss(nn.Module):
             )
         if self.activation == "softmax" and logits.shape[1] < 2:
             raise ValueError("softmax over a single channel is constant; use activation='sigmoid'")
-        phi, valid = self._map(logits, target, self.spacing if spacing is None else spacing)
+        spacing = self.spacing if spacing is None else spacing
+        if fused.takes(self, logits, mask):
+            labels, masks = _split_target(logits, target)
+            first = self._first_class(logits)
+            return fused.boundary_loss(
+                self, logits, masks[:, first:] if labels is None else labels, first, spacing
+            )
+        phi, valid = self._map(logits, target, spacing)
         if mask is not None:
             mask = _as_mask(mask, logits)
             valid = mask if valid is None else valid & mask
