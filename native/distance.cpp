@@ -19,7 +19,7 @@ namespace {
 
 constexpr int classes_at_once = 255;  // a byte holds these and `no_class`
 constexpr std::uint8_t no_class = 255;
-constexpr std::size_t voxels_per_thread = 1 << 16;  // fewer are not worth a thread
+constexpr std::size_t voxels_per_thread = 1 << 18;  // fewer are not worth a thread
 constexpr std::size_t none = std::numeric_limits<std::size_t>::max();
 
 struct Narrowed {
