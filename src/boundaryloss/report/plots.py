@@ -111,10 +111,10 @@ def operating_curve(results: Results, pair: Sequence[Method], label: int) -> Fig
     for method in pair:
         sensitivity, false = curve(results, method, label)
         for x, y in zip(false.T, sensitivity.T, strict=True):
-            start = int(x.argmax())  # below this threshold lesions flow together
+            start = min(int(x.argmax()), at)  # below this threshold lesions flow together
             axis.plot(x[start:], y[start:], color=colour(method), linewidth=0.8, alpha=0.45)
         x, y = false.mean(axis=1), sensitivity.mean(axis=1)
-        start = int(x.argmax())
+        start = min(int(x.argmax()), at)
         axis.plot(x[start:], y[start:], color=colour(method), linewidth=2.2, label=method.name)
         for i in range(start, len(x)):
             tip = (
