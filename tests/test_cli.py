@@ -108,7 +108,8 @@ def test_compare_killed_takes_its_workers_with_it_and_goes_on(folder):
         time.sleep(0.05)
     process.kill()
     process.communicate(timeout=60)  # ends when the last process that holds its output does
-    assert run("compare", folder / "two.toml", *arguments) == 0
+    (folder / "long.toml").write_text(text.replace("epochs = 1", "epochs = 40"))
+    assert run("compare", folder / "long.toml", *arguments) == 0
     assert (folder / "out/report.html").exists()
 
 

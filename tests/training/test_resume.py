@@ -174,6 +174,8 @@ def test_train_resume_refuses_another_run(whole):
         start(whole, "run", dataclasses.replace(CONFIG, seed=1), resume=True)
     with pytest.raises(UserError, match="exists and is not empty"):
         start(whole, "run")
+    with pytest.raises(UserError, match=f"has {CONFIG.epochs} epochs already"):
+        start(whole, "run", dataclasses.replace(CONFIG, epochs=1), resume=True)
     data = load_data(str(whole / "data"), CONFIG, test_prefix=["c0"])
     if data.test.names == load_data(str(whole / "data"), CONFIG).test.names:
         data = load_data(str(whole / "data"), CONFIG, test_prefix=["c1"])

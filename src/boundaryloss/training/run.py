@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from boundaryloss.training.callbacks import History, Scores, StepReport, Steps
-from boundaryloss.training.checkpoints import AtomicCheckpointIO, newest_checkpoint
+from boundaryloss.training.checkpoints import AtomicCheckpointIO, newest_checkpoint, read_checkpoint
 from boundaryloss.training.config import TrainConfig, as_dict, read_config, write_config
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.files import atomic_write
@@ -112,6 +112,8 @@ def _prepare(data: RunData, config: TrainConfig, out: Path, resume: bool) -> Pat
     if resume and (out / "config.toml").is_file():
         _check_same_run(data, config, out)
         checkpoint, damaged = newest_checkpoint(out / "checkpoints")
+        if checkpoint and (done := read_checkpoint(checkpoint)["epoch"] + 1) > config.epochs:
+            raise UserError(f"{out} has {done} epochs already; give as many or more, or a new directory")
         if is_first_process():
             if not (out / "splits.json").exists():
                 _write_lists(data, out)
