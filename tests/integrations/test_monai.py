@@ -10,7 +10,15 @@ import torch
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor, decollate_batch, list_data_collate
 from monai.losses import DeepSupervisionLoss, DiceCELoss
-from monai.transforms import Compose, EnsureTyped, Flipd, Invertd, RandSpatialCropd, Spacingd
+from monai.transforms import (
+    Compose,
+    EnsureChannelFirst,
+    EnsureTyped,
+    Flipd,
+    Invertd,
+    RandSpatialCropd,
+    Spacingd,
+)
 
 import boundaryloss
 from boundaryloss import Constant, Increase, RegionBoundaryLoss, signed_distance_map
@@ -209,6 +217,11 @@ def test_signed_distance_map_transform_takes_two_axes_of_a_slice():
     label = MetaTensor(LABELS[2][0], affine=AFFINE)
     expected = signed_distance_map(LABELS[2][0], 3, spacing=(2, 1), include_background=True)[0]
     assert torch.equal(SignedDistanceMap(3, include_background=True)(label).as_tensor(), expected)
+
+
+def test_signed_distance_map_transform_takes_an_affine_of_fewer_axes():
+    label = EnsureChannelFirst(channel_dim="no_channel")(LABELS[2][0, 0])  # MONAI takes a matrix for a row
+    assert torch.equal(SignedDistanceMap(3)(label).as_tensor(), signed_distance_map(LABELS[2][0], 3)[0])
 
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])

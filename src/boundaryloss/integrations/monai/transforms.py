@@ -66,7 +66,8 @@ class SignedDistanceMap(Transform):
         tracked = convert_to_tensor(img, track_meta=get_track_meta())
         spacing = self.spacing
         if spacing is None and isinstance(tracked, MetaTensor):
-            spacing = [float(step) for step in tracked.pixdim[: tracked.ndim - 1]]
+            # A slice may have the affine of its volume, and a tensor one that says nothing of its last axes.
+            spacing = [*(float(step) for step in tracked.pixdim), 1.0, 1.0][: tracked.ndim - 1]
         values = convert_to_tensor(img, track_meta=False)
         objects = values[None] > 0.5 if self.num_classes is None else _one_label_map(values)
         phi = signed_distance_map(
