@@ -27,3 +27,8 @@ def test_example_learns(name, monkeypatch, capsys):
 
 def test_every_example_is_run():
     assert {path.stem for path in EXAMPLES.glob("*_loop.py")} == set(NEEDS)
+
+
+def test_hausdorff_example_agrees_with_monai():
+    difference, _ = runpy.run_path(str(EXAMPLES / "hausdorff.py"))["compare"](24)
+    assert difference < 1e-5
