@@ -73,11 +73,12 @@ class BoundarySchedule(Callback):
     ) -> None:
         """Log terms and weights, by step or as the epoch's mean."""
         step = self.interval == "step"
+        log = partial(pl_module.log, on_step=step, on_epoch=not step, sync_dist=not step)
         for name, (term, batch_size) in self._terms.items():
-            pl_module.log(name, term, on_step=step, on_epoch=not step, batch_size=batch_size, sync_dist=True)
+            log(name, term, batch_size=batch_size)
         for name, loss in self._losses.items():
             for term, weight in zip(("region", "boundary"), loss.schedule(loss.epoch), strict=True):
-                pl_module.log(f"{name}/{term}_weight", weight, on_step=step, on_epoch=not step, batch_size=1)
+                log(f"{name}/{term}_weight", weight, batch_size=1)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Stop listening; also called when a fit fails."""
