@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import boundaryloss
 
 ROOT = Path(__file__).parent.parent / "src" / "boundaryloss"
@@ -15,6 +17,7 @@ MAY_IMPORT = {
     "schedules": {"schedules"},
     "training": {"training", "distance", "losses", "schedules", ""},
     "report": {"report"},
+    "integrations": {"integrations"},
     "cli": {"training", "report", "cli"},
 }
 FRAMEWORKS = {
@@ -23,6 +26,7 @@ FRAMEWORKS = {
     "schedules": set(),
     "report": {"jinja2", "matplotlib", "numpy", "rich", "scipy"},
 }
+INTEGRATIONS = {"lightning": {"lightning", "torch"}, "monai": {"monai", "torch"}}
 
 
 def imports(path):
@@ -47,6 +51,19 @@ def test_rooms_import_only_what_they_may():
             elif room in FRAMEWORKS:
                 allowed = FRAMEWORKS[room] | ({"triton"} if path.name == "cuda.py" else set())
                 assert top in allowed | set(sys.stdlib_module_names), f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("name", INTEGRATIONS)
+def test_an_integration_imports_the_public_names_and_its_framework(name):
+    home, public = ROOT / "integrations", {f"boundaryloss.{public}" for public in boundaryloss.__all__}
+    for path in (home / f"{name}.py", *(home / name).rglob("*.py")):
+        for imported in imports(path) if path.exists() else ():
+            own = imported.startswith(f"boundaryloss.integrations.{name}")
+            if own or imported in public | {"boundaryloss"}:
+                continue
+            assert imported.partition(".")[0] in INTEGRATIONS[name] | set(sys.stdlib_module_names), (
+                f"{path} imports {imported}"
+            )
 
 
 def loaded_by(statement):

@@ -12,10 +12,21 @@ from boundaryloss.training.config import read_config
 from boundaryloss.training.experiment import read_experiment
 
 ROOT = Path(__file__).parent.parent
+HOW_TO = ["distance-transform", "lightning", "monai"]
 
 
 @pytest.mark.parametrize(
-    "module", ["distance.signed", "losses.boundary", "losses.combined", "schedules", "training.networks"]
+    "module",
+    [
+        "distance.signed",
+        "losses.boundary",
+        "losses.combined",
+        "schedules",
+        "training.networks",
+        "integrations.lightning",
+        "integrations.monai.losses",
+        "integrations.monai.transforms",
+    ],
 )
 def test_docstrings_are_true(module):
     failed, tried = doctest.testmod(importlib.import_module(f"boundaryloss.{module}"), report=True)
@@ -45,10 +56,13 @@ def test_links_in_the_documentation_lead_somewhere():
             assert (page.parent / link).exists(), f"{page.name}: {link}"
 
 
-def test_readme_snippets_run():
-    snippets = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+@pytest.mark.parametrize("page", ["README", *(f"docs/how-to/{name}" for name in HOW_TO)])
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:The '.*_dataloader' does not have many workers")
+def test_snippets_run(page, tmp_path, monkeypatch):
+    snippets = re.findall(r"```python\n(.*?)```", (ROOT / f"{page}.md").read_text(), flags=re.DOTALL)
     assert snippets
+    monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
-    names = {}
+    names = {"__name__": page}
     for snippet in snippets:
-        exec(compile(snippet, "README.md", "exec"), names)
+        exec(compile(snippet, page, "exec"), names)
