@@ -15,6 +15,7 @@ MAY_IMPORT = {
     "schedules": {"schedules"},
     "training": {"training", "distance", "losses", "schedules", ""},
     "report": {"report"},
+    "integrations": {"integrations"},
     "cli": {"training", "report", "cli"},
 }
 FRAMEWORKS = {
