@@ -15,7 +15,15 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize(
-    "module", ["distance.signed", "losses.boundary", "losses.combined", "schedules", "training.networks"]
+    "module",
+    [
+        "distance.signed",
+        "losses.boundary",
+        "losses.combined",
+        "schedules",
+        "training.networks",
+        "integrations.nnunet.loss",
+    ],
 )
 def test_docstrings_are_true(module):
     failed, tried = doctest.testmod(importlib.import_module(f"boundaryloss.{module}"), report=True)

@@ -291,7 +291,10 @@ def distmap(labels: Path, out: Path, boundary: Any, spacing: str | None, keep: s
 
 @cli.command()
 def nnunet_path() -> None:
-    """Print the folder of the nnU-Net trainers: export nnUNet_extTrainer=$(boundaryloss nnunet-path)."""
+    """Print the folder of the trainers for nnU-Net.
+
+    nnU-Net finds them after: export nnUNet_extTrainer=$(boundaryloss nnunet-path)
+    """
     click.echo(Path(__file__).parent / "integrations/nnunet/extension")
 
 

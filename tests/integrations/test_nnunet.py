@@ -1,4 +1,4 @@
-"""The loss that nnU-Net's trainer gets, without nnU-Net; the trainer itself is tested in test_nnunet_training.py."""
+"""The loss of nnU-Net's trainer, without nnU-Net; with it: test_nnunet_training.py."""
 
 import pytest
 import torch

@@ -25,8 +25,8 @@ def with_boundary(
         ignore_label: the label of voxels that carry no loss. With regions they are the target's last channel.
 
     Returns:
-        A loss of logits `(B, C, *space)` and labels `(B, 1, *space)` or masks `(B, C, *space)`, or of lists of
-        both, one pair per level of deep supervision. With an `ignore_label` masks have one channel more.
+        A loss of logits `(B, C, *space)` and labels `(B, 1, *space)` or masks `(B, C, *space)`, or of lists
+        of both, one pair per level of deep supervision. With an `ignore_label` masks have one channel more.
 
     Example:
         >>> import torch
