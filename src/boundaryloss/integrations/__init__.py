@@ -1,1 +1,1 @@
-"""The boundary loss at home in other frameworks; each module needs its own framework and no other."""
+"""The library in the manner of others: each module needs its framework, and nothing else needs it."""

@@ -68,8 +68,10 @@ class FullResolution(nn.Module):
         self, logits: Tensor | Sequence[Tensor], target: Tensor | Sequence[Tensor], **options: object
     ) -> Tensor:
         """The loss of the logits of one level, or of the first of a list of levels."""
-        if not isinstance(logits, Tensor):
-            logits, target = logits[0], target[0]
+        if isinstance(logits, Sequence):
+            logits = logits[0]
+        if isinstance(target, Sequence):
+            target = target[0]
         if self.ignored_channel:
             target, options["mask"] = target[:, :-1], ~target[:, -1].bool()
         return self.boundary(logits, target, **options)

@@ -8,9 +8,7 @@ from boundaryloss import Constant, Increase, Rebalance
 from boundaryloss.integrations.nnunet.loss import with_boundary
 
 try:
-    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import (  # pyright: ignore[reportMissingImports]
-        nnUNetTrainer,
-    )
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 except ModuleNotFoundError as error:
     if error.name != "nnunetv2":
         raise
