@@ -17,6 +17,7 @@ pytestmark = [
     pytest.mark.skipif(not find_spec("nnunetv2"), reason='needs nnU-Net: pip install "boundaryloss[nnunet]"'),
 ]
 
+HOW_TO = Path(__file__).parents[2] / "docs/how-to/nnunet.md"
 SHORT = """\
 from boundaryloss import Increase
 from boundaryloss.integrations.nnunet.trainer import nnUNetTrainerBoundary
@@ -31,6 +32,7 @@ class nnUNetTrainerShort(nnUNetTrainerBoundary):
 SHAPE = (24, 20, 12)
 LABELS = {"background": 0, "rim": 1, "core": 2}
 REGIONS = {"background": 0, "whole": [1, 2], "core": [2]}
+SCHEDULES = {"": "Increase(", "Constant": "Constant(", "Rebalance": "Rebalance(", "Gentle": "Increase("}
 DATASETS = {
     "plain": {"labels": LABELS},
     "ignore": {"labels": LABELS | {"ignore": 3}},
@@ -43,7 +45,7 @@ def command(folder, name, *args):
     """Run a command of nnU-Net as a user does, with the trainers of a folder of the user's own."""
     paths = {f"nnUNet_{kind}": str(folder / kind) for kind in ("raw", "preprocessed", "results")}
     trainers = {"nnUNet_extTrainer": f"{folder / 'trainers'}{os.pathsep}{extension()}"}
-    frugal = {"nnUNet_n_proc_DA": "0"} if name == "nnUNetv2_train" else {}
+    frugal = {"nnUNet_def_n_proc": "1"} | ({"nnUNet_n_proc_DA": "0"} if name == "nnUNetv2_train" else {})
     done = subprocess.run(
         [str(Path(sys.executable).with_name(name)), *args],
         env=os.environ | paths | trainers | frugal, capture_output=True, text=True, timeout=900,
@@ -106,14 +108,17 @@ def test_trainer_continues_with_the_weights_of_its_epoch(planned):
     assert re.findall(r"boundary weight (\S+)", log) == ["0", "0.25"]
 
 
-@pytest.mark.parametrize("variant", ["", "Constant", "Rebalance"])
-def test_nnunet_finds_the_trainers(variant):
+@pytest.mark.parametrize("variant", SCHEDULES)
+def test_nnunet_finds_the_trainers_and_the_one_of_the_how_to(variant, tmp_path):
+    (snippet,) = re.findall(r"```python\n(.*?)```", HOW_TO.read_text(), re.DOTALL)
+    (tmp_path / "my_trainers.py").write_text(snippet)
+    folders = f"{tmp_path}{os.pathsep}{extension()}"
     code = (
         "from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name as find\n"
-        f"print('found', find('nnUNetTrainerBoundary{variant}').__module__)"
+        f"print('found', find('nnUNetTrainerBoundary{variant}').schedule)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | {"nnUNet_extTrainer": extension()},
+        [sys.executable, "-c", code], env=os.environ | {"nnUNet_extTrainer": folders},
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
-    assert "found boundaryloss.integrations.nnunet.trainer" in done.stdout, done.stderr[-2000:]
+    assert f"found {SCHEDULES[variant]}" in done.stdout, done.stderr[-2000:]
