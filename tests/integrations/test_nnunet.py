@@ -1,5 +1,8 @@
 """The loss of nnU-Net's trainer, without nnU-Net; with it: test_nnunet_training.py."""
 
+import importlib
+import sys
+
 import pytest
 import torch
 from torch.nn import functional
@@ -99,3 +102,10 @@ def test_with_boundary_of_a_single_region():
     torch.testing.assert_close(
         loss, BoundaryLoss(activation="sigmoid", spacing=SPACING)(logits[0], target[0])
     )
+
+
+def test_trainer_without_nnunet_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "nnunetv2", None)  # as if it were not installed
+    monkeypatch.delitem(sys.modules, "boundaryloss.integrations.nnunet.trainer", raising=False)
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "boundaryloss\[nnunet\]"'):
+        importlib.import_module("boundaryloss.integrations.nnunet.trainer")

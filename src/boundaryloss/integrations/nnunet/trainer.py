@@ -10,11 +10,10 @@ from boundaryloss.integrations.nnunet.loss import with_boundary
 try:
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 except ModuleNotFoundError as error:
-    if error.name != "nnunetv2":
+    if not str(error.name).startswith("nnunetv2"):
         raise
-    raise ModuleNotFoundError(
-        'nnunetv2 is not installed: pip install "boundaryloss[nnunet]"', name="nnunetv2"
-    ) from None
+    message = 'the trainer needs nnU-Net 2.8 or later: pip install "boundaryloss[nnunet]"'
+    raise ModuleNotFoundError(message, name="nnunetv2") from None
 
 
 class nnUNetTrainerBoundary(nnUNetTrainer):  # noqa: N801, nnU-Net's own spelling
