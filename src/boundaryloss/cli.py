@@ -293,7 +293,7 @@ def distmap(labels: Path, out: Path, boundary: Any, spacing: str | None, keep: s
 def nnunet_path() -> None:
     """Print the folder of the trainers for nnU-Net.
 
-    nnU-Net finds them after: export nnUNet_extTrainer=$(boundaryloss nnunet-path)
+    Use it so: export nnUNet_extTrainer=$(boundaryloss nnunet-path)
     """
     click.echo(Path(__file__).parent / "integrations/nnunet/extension")
 
