@@ -3,6 +3,7 @@
 # make check  linters, types and tests
 # make test-sanitized  the distance maps under the address and undefined-behaviour sanitizers
 # make bench  times the distance maps beside those of other packages
+# make test-nnunet  trains and predicts with nnU-Net, in an environment of its own
 # make test-gpu bench-gpu  tests and times the kernels on the GPU; with a Python of your own:
 #             make test-gpu bench-gpu INSTALLED= BIN=/path/to/bin
 
@@ -10,10 +11,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SANITIZED := build/sanitized
+NNUNET := build/nnunet
 INSTALLED := $(VENV)/.installed
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow test-gpu test-sanitized check lint bench bench-gpu clean
+.PHONY: demo test test-slow test-nnunet test-gpu test-sanitized check lint bench bench-gpu clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -36,6 +38,17 @@ test-sanitized: $(INSTALLED)
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	    $(SANITIZED)/bin/python -m pytest -q tests/distance -m "not slow and not gpu" -p no:cacheprovider
+
+# An index may have a torchvision for another build of torch only: it is then imported without its kernels.
+test-nnunet: $(NNUNET)/.installed
+	PYTHONPATH=$$($(NNUNET)/bin/python -c 'import torchvision' 2>/dev/null || echo $(CURDIR)/tests/integrations/torchvision_without_kernels) \
+	    $(NNUNET)/bin/python -m pytest -q tests/integrations/test_nnunet.py tests/integrations/test_nnunet_training.py
+
+$(NNUNET)/.installed: pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
+	@test -x $(NNUNET)/bin/python || $(PYTHON) -m venv $(NNUNET)
+	@$(NNUNET)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt "torch>=2.4"
+	@$(NNUNET)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,nnunet]"
+	@touch $@
 
 test-gpu: $(INSTALLED)
 	@$(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || { echo "no GPU: torch.cuda.is_available() is False in $(BIN)/python"; exit 1; }

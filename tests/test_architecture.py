@@ -26,7 +26,11 @@ FRAMEWORKS = {
     "schedules": set(),
     "report": {"jinja2", "matplotlib", "numpy", "rich", "scipy"},
 }
-INTEGRATIONS = {"lightning": {"lightning", "torch"}, "monai": {"monai", "torch"}}
+INTEGRATIONS = {
+    "lightning": {"lightning", "torch"},
+    "monai": {"monai", "torch"},
+    "nnunet": {"nnunetv2", "torch"},
+}
 
 
 def imports(path):

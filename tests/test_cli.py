@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 
 from boundaryloss import cli
 
-COMMANDS = ("demo", "train", "predict", "evaluate", "compare", "convert", "distmap")
+COMMANDS = ("demo", "train", "predict", "evaluate", "compare", "convert", "distmap", "nnunet-path")
 
 
 @pytest.fixture
@@ -221,6 +222,12 @@ def test_distmap_takes_boundary_spacing_and_labels(folder, capfd):
     assert run("distmap", labels, "--out", out, "--spacing", "2,0.5", "--boundary", "pixel") == 2
     assert run("distmap", labels, "--out", out, "--spacing", "wide") == 2
     assert all(len(line) > 0 for line in capfd.readouterr().err.splitlines())
+
+
+def test_nnunet_path_is_a_folder_with_nothing_but_trainers(capfd):
+    assert run("nnunet-path") == 0
+    modules = Path(capfd.readouterr().out.strip()).glob("[!_]*")
+    assert [path.name for path in modules] == ["nnunet_boundary_trainers.py"]  # others would hide packages
 
 
 def test_evaluate_judges_only_what_is_predicted_when_told(folder):

@@ -26,6 +26,7 @@ HOW_TO = ["distance-transform", "lightning", "monai"]
         "integrations.lightning",
         "integrations.monai.losses",
         "integrations.monai.transforms",
+        "integrations.nnunet.loss",
     ],
 )
 def test_docstrings_are_true(module):

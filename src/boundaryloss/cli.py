@@ -1,4 +1,4 @@
-"""The command `boundaryloss`: demo, train, predict, evaluate, compare, convert, distmap.
+"""The command `boundaryloss`: demo, train, predict, evaluate, compare, convert, distmap, nnunet-path.
 
 Whatever is heavy is imported inside the commands, so that `--help` answers at once.
 """
@@ -287,6 +287,15 @@ def distmap(labels: Path, out: Path, boundary: Any, spacing: str | None, keep: s
     )
     picture = write_distance_map(labels, out, boundary=boundary, spacing=steps, keep=values)
     click.echo(f"{out}\n{picture}")
+
+
+@cli.command()
+def nnunet_path() -> None:
+    """Print the folder of the trainers for nnU-Net.
+
+    Use it so: export nnUNet_extTrainer=$(boundaryloss nnunet-path)
+    """
+    click.echo(Path(__file__).parent / "integrations/nnunet/extension")
 
 
 def _print_summary(rows: list[dict[str, Any]]) -> None:

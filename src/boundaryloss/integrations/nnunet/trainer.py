@@ -1,0 +1,57 @@
+"""nnU-Net's trainer with the boundary loss; everything else is nnU-Net's."""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from boundaryloss import Constant, Increase, Rebalance
+from boundaryloss.integrations.nnunet.loss import with_boundary
+
+try:
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+except ModuleNotFoundError as error:
+    if not str(error.name).startswith("nnunetv2"):
+        raise
+    message = 'the trainer needs nnU-Net 2.8 or later: pip install "boundaryloss[nnunet]"'
+    raise ModuleNotFoundError(message, name="nnunetv2") from None
+
+
+class nnUNetTrainerBoundary(nnUNetTrainer):  # noqa: N801, nnU-Net's own spelling
+    r"""nnU-Net's loss plus the boundary loss: :math:`w_R \, L_R + w_B \, L_B`.
+
+    :math:`L_R` is what nnU-Net builds for the dataset, with its deep supervision, regions and ignore label;
+    :math:`L_B` is the boundary loss at full resolution, in the unit of the plan's spacing (mm).
+
+    Subclass it with another `schedule`, epoch -> :math:`(w_R, w_B)`, to make a variant. The default lets
+    :math:`w_B` grow from 0 to 1 over nnU-Net's 1000 epochs.
+    """
+
+    schedule: Callable[[int], tuple[float, float]] = Increase(step=0.001)
+
+    def _build_loss(self) -> nn.Module:
+        return with_boundary(
+            super()._build_loss(),
+            self.schedule,
+            spacing=self.configuration_manager.spacing,
+            has_regions=self.label_manager.has_regions,
+            ignore_label=self.label_manager.ignore_label,
+        ).to(self.device)
+
+    def on_train_epoch_start(self) -> None:
+        """Weigh the terms by the epoch, which a continued training takes from its checkpoint."""
+        super().on_train_epoch_start()
+        self.loss.set_epoch(self.current_epoch)
+        region, boundary = self.schedule(self.current_epoch)
+        self.print_to_log_file(f"region weight {region:.4g}, boundary weight {boundary:.4g}")
+
+
+class nnUNetTrainerBoundaryConstant(nnUNetTrainerBoundary):  # noqa: N801
+    """The boundary loss with a small weight from the first epoch on."""
+
+    schedule = Constant(0.01)
+
+
+class nnUNetTrainerBoundaryRebalance(nnUNetTrainerBoundary):  # noqa: N801
+    """The paper's Eq. 6, begun at 0: weight moves from nnU-Net's loss to the boundary loss, up to 0.99."""
+
+    schedule = Rebalance(step=0.001)

@@ -1,0 +1,124 @@
+"""The trainer in nnU-Net itself, by its own commands: plan, train, continue, predict."""
+
+import os
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from datasets import nnunet
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not find_spec("nnunetv2"), reason='needs nnU-Net: pip install "boundaryloss[nnunet]"'),
+]
+
+HOW_TO = Path(__file__).parents[2] / "docs/how-to/nnunet.md"
+SHORT = """\
+from boundaryloss import Increase
+from boundaryloss.integrations.nnunet.trainer import nnUNetTrainerBoundary
+
+class nnUNetTrainerShort(nnUNetTrainerBoundary):
+    schedule = Increase(step=0.25)
+
+    def __init__(self, plans, configuration, fold, dataset_json, device):
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.num_epochs, self.num_iterations_per_epoch, self.num_val_iterations_per_epoch = {epochs}, 2, 1
+"""
+SHAPE = (24, 20, 12)
+LABELS = {"background": 0, "rim": 1, "core": 2}
+REGIONS = {"background": 0, "whole": [1, 2], "core": [2]}
+SCHEDULES = {"": "Increase(", "Constant": "Constant(", "Rebalance": "Rebalance(", "Gentle": "Increase("}
+DATASETS = {
+    "plain": {"labels": LABELS},
+    "ignore": {"labels": LABELS | {"ignore": 3}},
+    "regions": {"labels": REGIONS, "regions_class_order": [1, 2]},
+    "regions_ignore": {"labels": REGIONS | {"ignore": 3}, "regions_class_order": [1, 2]},
+}
+
+
+def command(folder, name, *args):
+    """Run a command of nnU-Net as a user does, with the trainers of a folder of the user's own."""
+    paths = {f"nnUNet_{kind}": str(folder / kind) for kind in ("raw", "preprocessed", "results")}
+    trainers = {"nnUNet_extTrainer": f"{folder / 'trainers'}{os.pathsep}{extension()}"}
+    frugal = {"nnUNet_def_n_proc": "1"} | ({"nnUNet_n_proc_DA": "0"} if name == "nnUNetv2_train" else {})
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name(name)), *args],
+        env=os.environ | paths | trainers | frugal, capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    return done.stdout
+
+
+def extension():
+    boundaryloss = Path(sys.executable).with_name("boundaryloss")
+    return subprocess.run(
+        [boundaryloss, "nnunet-path"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def planned(request, tmp_path_factory):
+    """Six cases, planned and preprocessed for both configurations."""
+    folder = tmp_path_factory.mktemp(request.param)
+    nnunet(folder / "raw/Dataset001_Blocks", 6, shape=SHAPE, **DATASETS[request.param])
+    command(
+        folder, "nnUNetv2_plan_and_preprocess", "-d", "1", "-c", "2d", "3d_fullres",
+        "-npfp", "1", "-np", "1", "1", "--verify_dataset_integrity",
+    )  # fmt: skip
+    return folder
+
+
+def train(folder, configuration, fold, *args, epochs):
+    """The training's whole log, also of the run that it continues."""
+    (folder / "trainers").mkdir(exist_ok=True)
+    (folder / "trainers/short_trainer.py").write_text(SHORT.format(epochs=epochs))
+    short = ("-tr", "nnUNetTrainerShort", "-device", "cpu")
+    command(folder, "nnUNetv2_train", "1", configuration, fold, *short, *args)
+    run = folder / f"results/Dataset001_Blocks/nnUNetTrainerShort__nnUNetPlans__{configuration}/fold_{fold}"
+    return "".join(path.read_text() for path in sorted(run.glob("training_log_*.txt")))
+
+
+@pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
+@pytest.mark.parametrize("planned", DATASETS, indirect=True)
+def test_trainer_trains_and_predicts(planned, configuration):
+    log = train(planned, configuration, "0", epochs=2)
+    losses = [float(value) for value in re.findall(r"train_loss (\S+)", log)]
+    assert len(losses) == 2 and np.isfinite(losses).all()
+    assert re.findall(r"boundary weight (\S+)", log) == ["0", "0.25"]
+
+    images, out = planned / "raw/Dataset001_Blocks/imagesTr", planned / f"predicted_{configuration}"
+    command(
+        planned, "nnUNetv2_predict", "-d", "1", "-c", configuration, "-f", "0", "-tr", "nnUNetTrainerShort",
+        "-i", images, "-o", out, "-device", "cpu", "-npp", "1", "-nps", "1", "--disable_tta",
+    )  # fmt: skip
+    predictions = [np.asarray(nibabel.load(path).dataobj) for path in out.glob("*.nii.gz")]
+    assert len(predictions) == 6
+    assert all(p.shape == SHAPE and set(np.unique(p)) <= {0, 1, 2} for p in predictions)
+
+
+@pytest.mark.parametrize("planned", ["plain"], indirect=True)
+def test_trainer_continues_with_the_weights_of_its_epoch(planned):
+    train(planned, "2d", "1", epochs=1)
+    log = train(planned, "2d", "1", "--c", epochs=2)
+    assert re.findall(r"boundary weight (\S+)", log) == ["0", "0.25"]
+
+
+@pytest.mark.parametrize("variant", SCHEDULES)
+def test_nnunet_finds_the_trainers_and_the_one_of_the_how_to(variant, tmp_path):
+    (snippet,) = re.findall(r"```python\n(.*?)```", HOW_TO.read_text(), re.DOTALL)
+    (tmp_path / "my_trainers.py").write_text(snippet)
+    folders = f"{tmp_path}{os.pathsep}{extension()}"
+    code = (
+        "from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name as find\n"
+        f"print('found', find('nnUNetTrainerBoundary{variant}').schedule)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"nnUNet_extTrainer": folders},
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert f"found {SCHEDULES[variant]}" in done.stdout, done.stderr[-2000:]
