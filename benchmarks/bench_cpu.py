@@ -9,13 +9,11 @@ takes beyond its output.
 """
 
 import argparse
-import json
 import multiprocessing
 import platform
 import resource
 import statistics
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import cv2
@@ -25,13 +23,13 @@ import SimpleITK
 import torch
 from monai.losses import BoundaryLoss as MonaiBoundaryLoss
 from monai.losses import DiceCELoss, HausdorffDTLoss
+from record import save
 from rich.console import Console
 from rich.table import Table
 from scipy.ndimage import distance_transform_edt
 
 from boundaryloss import BoundaryLoss, signed_distance_map
 
-RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("boundaryloss", "torch", "scipy", "edt", "opencv-python-headless", "SimpleITK", "monai")
 
 
@@ -260,17 +258,6 @@ def memory():
     return rows
 
 
-def installed():
-    """Version of every package that takes part."""
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return versions
-
-
 def show(title, rows, columns, ratio=None):
     """One table, as the README has it."""
     names = [name for name in ("case", "threads") if name in rows[0]]
@@ -292,20 +279,17 @@ def main():
     show("maps, ns per voxel and foreground class", rows, ["interface", "pixel", "floor", *PEERS], "ratio")
     if options.case:
         return
-    record = {
-        "machine": cpu_name(),
-        "python": platform.python_version(),
-        "versions": installed(),
+    figures = {
         "rows": rows,
+        "losses": [losses(n) for n in threads],
+        "growth": growth(),
+        "memory": memory(),
     }
-    record |= {"losses": [losses(n) for n in threads], "growth": growth(), "memory": memory()}
-    names = [name for name in record["losses"][0] if name not in ("case", "threads")]
-    show("losses, ms forward and backward", record["losses"], names)
-    show("growth, ns per voxel", record["growth"], ["ns"])
-    show("peak memory beyond the output, bytes per voxel", record["memory"], ["bytes"])
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{cpu_name().lower().replace(' ', '-')}-{max(threads)}-threads.json"
-    path.write_text(json.dumps(record, indent=1) + "\n")
+    names = [name for name in figures["losses"][0] if name not in ("case", "threads")]
+    show("losses, ms forward and backward", figures["losses"], names)
+    show("growth, ns per voxel", figures["growth"], ["ns"])
+    show("peak memory beyond the output, bytes per voxel", figures["memory"], ["bytes"])
+    save(f"{cpu_name()} {max(threads)} threads", PACKAGES, {"machine": cpu_name(), **figures})
 
 
 def cpu_name():

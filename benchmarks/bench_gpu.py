@@ -9,22 +9,19 @@ MONAI's boundary loss are one call by the wall clock.
 """
 
 import argparse
-import json
 import statistics
 import time
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import torch
+from record import save
 from rich.console import Console
 from rich.table import Table
 from scipy.ndimage import distance_transform_edt
 
 from boundaryloss import BoundaryLoss, signed_distance_map
 
-RESULTS = Path(__file__).parent / "results"
 PACKAGES = (
     "boundaryloss",
     "torch",
@@ -231,16 +228,6 @@ def overheads(clock):
     return rows
 
 
-def installed():
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return versions
-
-
 def show(rows, title):
     names = list(dict.fromkeys(name for row in rows for name in row))
     table = Table(*names, title=title)
@@ -275,17 +262,8 @@ def main():
     if steps:
         show(steps, "training step, microseconds")
     if not options.case:
-        RESULTS.mkdir(exist_ok=True)
         device = torch.cuda.get_device_name()
-        record = {
-            "device": device,
-            "TB/s": speed / 1e6,
-            "versions": installed(),
-            "rows": rows,
-            "steps": steps,
-        }
-        path = RESULTS / f"{device.lower().replace(' ', '-')}.json"
-        path.write_text(json.dumps(record, indent=1) + "\n")
+        save(device, PACKAGES, {"device": device, "TB/s": speed / 1e6, "rows": rows, "steps": steps})
 
 
 if __name__ == "__main__":

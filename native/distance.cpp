@@ -163,7 +163,7 @@ void expect_writes([[maybe_unused]] float* out, [[maybe_unused]] std::size_t siz
 #endif
 }
 
-// Calls work(map index, scratch, bytes, team) for every map: maps side by side where there are enough of
+// Calls work(map index, bytes, team) for every map: maps side by side where there are enough of
 // them, otherwise one after the other with all threads.
 template <class Work>
 void each_map(const LabelMaps& maps, const Settings& settings, std::size_t planes, bool need_bytes,

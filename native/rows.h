@@ -124,7 +124,6 @@ public:
     }
 
     void clear() { rows_ = 0; }
-    size_t rows() const { return rows_; }
 
     void add(Labels labels) {
         std::uint8_t* const copy = row(labels_, rows_++);
