@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from boundaryloss.distance import distance_transform, signed_distance_map
     from boundaryloss.losses import BoundaryLoss, RegionBoundaryLoss, boundary_loss
-    from boundaryloss.schedules import Constant, Increase, Rebalance
+    from boundaryloss.schedules import Balance, Constant, Increase, Rebalance
 
 __all__ = [
+    "Balance",
     "BoundaryLoss",
     "Constant",
     "Increase",
@@ -26,7 +27,7 @@ __all__ = [
 _HOMES = {
     "distance": ("signed_distance_map", "distance_transform"),
     "losses": ("boundary_loss", "BoundaryLoss", "RegionBoundaryLoss"),
-    "schedules": ("Constant", "Increase", "Rebalance"),
+    "schedules": ("Constant", "Increase", "Rebalance", "Balance"),
 }
 
 

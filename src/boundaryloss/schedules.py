@@ -109,6 +109,48 @@ class Rebalance:
         return 1.0 - alpha, alpha
 
 
+@dataclass(frozen=True)
+class Balance:
+    r""":math:`L_R + \alpha L_B` with the weight that keeps the gradients in a given ratio.
+
+    .. math:: \alpha = \min\left(\rho(epoch) \, \frac{|g_R|}{|g_B|}, \; limit\right), \qquad
+              \rho(epoch) = ratio \cdot \min(epoch / ramp, 1)
+
+    with :math:`|g_R|`, :math:`|g_B|` running means of the norms of the two terms' gradients at the logits. No
+    constant does this: within a few epochs :math:`|g_B| / |g_R|` falls by a factor of hundreds. As the ratio
+    has no unit, it does not depend on spacing, image size or region loss either.
+
+    A `RegionBoundaryLoss` measures the norms in every backward pass, at the price of one pass over the
+    logits, and uses them from the next step on.
+
+    Args:
+        ratio: how hard the boundary term pulls in the end, beside a region term that pulls with 1. About 0.5
+            and more collapse a run to an empty prediction.
+        ramp: epochs until then; 0: from the start.
+        limit: the largest alpha.
+
+    Raises:
+        ValueError: a negative or non-finite number, or a negative epoch.
+
+    Example:
+        >>> schedule = Balance(ratio=0.2, ramp=10)
+        >>> schedule(0), schedule(5), schedule(500)  # rho, not alpha
+        ((1.0, 0.0), (1.0, 0.1), (1.0, 0.2))
+    """
+
+    ratio: float = 0.3
+    ramp: float = 20
+    limit: float = 100.0
+
+    def __post_init__(self) -> None:
+        _check(ratio=self.ratio, ramp=self.ramp, limit=self.limit)
+
+    def __call__(self, epoch: int) -> tuple[float, float]:
+        """Region weight and ratio of the gradients in `epoch`, counted from 0."""
+        _check(epoch=epoch)
+        return 1.0, self.ratio * (min(epoch / self.ramp, 1.0) if self.ramp else 1.0)
+
+
 def _check(**values: float) -> None:
     for name, value in values.items():
         if not 0 <= value < math.inf:

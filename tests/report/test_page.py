@@ -70,7 +70,7 @@ def test_write_report_shows_all_that_it_promises(html):
         "Not judged, with fewer than 3 seeds",
     ):
         assert words in html, words
-    assert html.count("<svg") == 6 + 2 + 8 + 2  # differences; curve, scatter; cases; training
+    assert html.count("<svg") == 7 + 2 + 8 + 2  # differences; curve, scatter; cases; training
 
 
 def test_write_report_escapes_what_users_write(html):

@@ -15,12 +15,14 @@ def test_operating_points_by_hand():
     assert counts[0.5] == (2, 1, 1)
     assert counts[0.8176] == (2, 1, 0)
     assert counts[0.9526] == (2, 0, 0)
+    dice = {row["threshold"]: row["dice"] for row in rows}
+    assert (dice[0.2689], dice[0.5], dice[0.8176], dice[0.9526]) == (2 * 2 / 6, 2 * 1 / 5, 2 * 1 / 4, 0)
 
 
 def test_operating_points_of_an_empty_truth_are_all_false():
     probability = np.full((2, 4, 4), 0.6)
     rows = operating_points(probability, np.zeros((4, 4), int), name="a", label_values=(0, 1))
-    assert {row["lesions"] for row in rows} == {0}
+    assert {row["lesions"] for row in rows} == {0} and all(np.isnan(row["dice"]) for row in rows)
     assert [row["false_lesions"] for row in rows] == [int(t < 0.6) for t in THRESHOLDS]
 
 

@@ -57,7 +57,11 @@ def test_loss_terms_of_levels_have_halving_weights_and_larger_spacing(levels):
     logits, labels = batch()
     coarse = torch.randn(2, 3, 4, 4, 4, generator=torch.Generator().manual_seed(1))
     region, boundary = loss_terms(
-        loss(), [logits, coarse], {"labels": labels}, {"spacing": SPACING}, boundary_levels=levels
+        loss(),
+        [logits, coarse],
+        {"labels": labels},
+        {"spacing": SPACING},
+        for_boundary=[logits, coarse][:levels],
     )
     thin = torch.nn.functional.interpolate(labels.float(), (4, 4, 4), mode="nearest-exact").long()
     first, second = loss().terms(logits, labels), loss().terms(coarse, thin, spacing=(2.0, 2.0, 2.0))

@@ -77,7 +77,7 @@ class BoundarySchedule(Callback):
         for name, (term, batch_size) in self._terms.items():
             log(name, term, batch_size=batch_size)
         for name, loss in self._losses.items():
-            for term, weight in zip(("region", "boundary"), loss.schedule(loss.epoch), strict=True):
+            for term, weight in zip(("region", "boundary"), loss.weights.clone(), strict=True):
                 log(f"{name}/{term}_weight", weight, batch_size=1)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -5,8 +5,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from boundaryloss.losses.balance import GradientBalance
 from boundaryloss.losses.boundary import BoundaryLoss
-from boundaryloss.schedules import Increase, Schedule
+from boundaryloss.schedules import Balance, Increase, Schedule
+
+Logits = Tensor | Sequence[Tensor]
 
 
 class RegionBoundaryLoss(nn.Module):
@@ -46,6 +49,7 @@ class RegionBoundaryLoss(nn.Module):
     """
 
     weights: Tensor
+    scheduled: Tensor
 
     def __init__(
         self,
@@ -61,13 +65,21 @@ class RegionBoundaryLoss(nn.Module):
         self.region = region
         self.boundary = BoundaryLoss() if boundary is None else boundary
         self.schedule = Increase() if schedule is None else schedule
+        self.balance = GradientBalance(self.schedule.limit) if isinstance(self.schedule, Balance) else None
+        self.register_buffer("scheduled", torch.zeros(2), persistent=False)
         self.register_buffer("weights", torch.zeros(2), persistent=False)
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
         """Set both weights to what the schedule gives for `epoch`, which counts from 0."""
         self.epoch = epoch
-        self.weights.copy_(torch.tensor(self.schedule(epoch)))
+        self.scheduled.copy_(torch.tensor(self.schedule(epoch)))
+        self._weigh()
+
+    def _weigh(self) -> None:
+        self.weights.copy_(self.scheduled)
+        if self.balance is not None:
+            self.weights[1] = self.balance.weight(self.scheduled[1])
 
     def terms(
         self,
@@ -89,8 +101,32 @@ class RegionBoundaryLoss(nn.Module):
         mask: Tensor | None = None,
     ) -> Tensor:
         """The weighted sum of both terms."""
-        region, boundary = self.terms(logits, target, spacing=spacing, mask=mask)
-        return self.weights[0] * region + self.weights[1] * boundary
+        for_region, for_boundary = self.fork(logits)
+        region = self.region(for_region, target)
+        return self.combine(region, self.boundary(for_boundary, target, spacing=spacing, mask=mask))
+
+    def fork(self, logits: Logits) -> tuple[Logits, Logits]:
+        """The logits for the region and for the boundary term; what became of them goes to `combine`.
+
+        With `Balance` the gradients of both are measured on their way back, and the weight is what follows
+        from those before. Of a list of logits, as in deep supervision, the first is measured.
+        """
+        if self.balance is None or not torch.is_grad_enabled():
+            return logits, logits
+        self.balance.update()
+        self._weigh()
+        weight = self.weights[1].clone()  # of this step, whatever comes before its backward
+        if isinstance(logits, Tensor):
+            return self.balance.fork(logits, weight, measured=True)
+        pairs = [self.balance.fork(level, weight, measured=not i) for i, level in enumerate(logits)]
+        return [region for region, _ in pairs], [boundary for _, boundary in pairs]
+
+    def combine(self, region: Tensor, boundary: Tensor) -> Tensor:
+        """The weighted sum of both terms, which were computed of the logits that `fork` gave."""
+        if self.balance is None:
+            return self.weights[0] * region + self.weights[1] * boundary
+        # the gradient of the boundary term is weighted where it is measured: here it counts in full
+        return region + boundary + (self.weights[1] - 1) * boundary.detach()
 
     def get_extra_state(self) -> int:
         """The epoch, for `state_dict`."""

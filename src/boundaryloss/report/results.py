@@ -41,6 +41,13 @@ MEASURES = (
     Measure("hd95_penalised_mm", "HD95 mm, penalised", -1, 1, lambda c: _mean(c["hd95_penalised_mm"])),
     Measure("missed", "missed cases", -1, 3, lambda c: _where(c["lesions"] > 0, c["missed"])),
     Measure("lesion_sensitivity", "lesion sensitivity", +1, 3, lambda c: (c["lesions_found"], c["lesions"])),
+    Measure(
+        "lesion_f1",
+        "lesion F1",
+        +1,
+        3,
+        lambda c: (2 * c["lesions_found"], c["lesions"] + c["lesions_found"] + c["false_lesions"]),
+    ),
     Measure("false_lesions_per_case", "false lesions per case", -1, 2, lambda c: _mean(c["false_lesions"])),
 )
 HD95 = Measure(

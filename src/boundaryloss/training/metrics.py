@@ -87,7 +87,8 @@ def summarise(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
     ``dice`` and ``hd95_mm`` are means over the ``dice_cases`` and ``hd95_cases`` in which they exist (nan if
     in none); ``hd95_penalised_mm`` and ``false_lesions_per_image`` are means over all ``cases``. ``missed``
     counts misses among the ``cases_with_truth``. ``lesion_sensitivity`` is the share of ``lesions`` found,
-    ``lesion_precision`` that of predicted lesions that are true, ``lesion_f1`` their harmonic mean.
+    ``lesion_precision`` that of predicted lesions that are true, ``lesion_f1`` is 2 TP / (2 TP + FP + FN), of
+    the lesions found, false and missed.
     """
     by_label: dict[int, list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -180,8 +181,7 @@ def _summarise_label(rows: Sequence[Mapping[str, Any]]) -> Row:
 
     dice, distance = (_existing(row[key] for row in rows) for key in ("dice", "hd95_mm"))
     lesions, predicted = total("lesions"), total("predicted_lesions")
-    sensitivity = total("lesions_found") / lesions if lesions else float("nan")
-    precision = 1 - total("false_lesions") / predicted if predicted else float("nan")
+    found, false = total("lesions_found"), total("false_lesions")
     return {
         "cases": len(rows),
         "cases_with_truth": sum(row["lesions"] > 0 for row in rows),
@@ -194,10 +194,10 @@ def _summarise_label(rows: Sequence[Mapping[str, Any]]) -> Row:
         "false_alarms": total("false_alarm"),
         "both_empty": total("both_empty"),
         "lesions": lesions,
-        "lesion_sensitivity": sensitivity,
-        "false_lesions_per_image": total("false_lesions") / len(rows),
-        "lesion_precision": precision,
-        "lesion_f1": 2 * precision * sensitivity / ((precision + sensitivity) or 1),
+        "lesion_sensitivity": found / lesions if lesions else float("nan"),
+        "false_lesions_per_image": false / len(rows),
+        "lesion_precision": 1 - false / predicted if predicted else float("nan"),
+        "lesion_f1": 2 * found / (lesions + found + false) if lesions + false else float("nan"),
         "assd_mm": _mean(_existing(row["assd_mm"] for row in rows)),
         "nsd": _mean(_existing(row["nsd"] for row in rows)),
         "nsd_tolerance_mm": rows[0]["nsd_tolerance_mm"],

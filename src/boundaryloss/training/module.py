@@ -1,7 +1,7 @@
 """The network, its optimiser and its two loss terms, for Lightning."""
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import lightning
 import numpy as np
@@ -13,7 +13,7 @@ from boundaryloss.losses import BoundaryLoss, RegionBoundaryLoss
 from boundaryloss.training.config import from_dict
 from boundaryloss.training.data import IGNORE, on_file_grid
 from boundaryloss.training.errors import UserError
-from boundaryloss.training.gradients import term_gradients
+from boundaryloss.training.gradients import gradient_norm
 from boundaryloss.training.losses import make_loss
 from boundaryloss.training.networks import make_inferer, make_network
 from boundaryloss.training.processes import merged
@@ -84,12 +84,17 @@ class SegmentationModule(lightning.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The loss of one batch; every term and weight is logged."""
         outputs = self.levels(batch["image"])
-        reach = len(outputs) if self.config.deep_supervision == "all" else 1
-        region, boundary = loss_terms(self.loss, outputs, batch, self.data, boundary_levels=reach)
-        loss, terms = region, {"region": region}
-        if boundary is not None:
-            region_weight, boundary_weight = cast(RegionBoundaryLoss, self.loss).weights
-            loss = region_weight * region + boundary_weight * boundary
+        if not isinstance(self.loss, RegionBoundaryLoss):
+            loss, _ = loss_terms(self.loss, outputs, batch, self.data)
+            terms = {"region": loss}
+        else:
+            outputs, for_boundary = self.loss.fork(outputs)
+            reach = len(outputs) if self.config.deep_supervision == "all" else 1
+            region, boundary = loss_terms(
+                self.loss, outputs, batch, self.data, for_boundary=for_boundary[:reach]
+            )
+            loss = self.loss.combine(region, boundary)
+            region_weight, boundary_weight = self.loss.weights
             terms = {
                 "region": region,
                 "boundary": boundary,
@@ -97,7 +102,8 @@ class SegmentationModule(lightning.LightningModule):
                 "boundary_weight": boundary_weight,
             }
             if batch_idx == 0:  # for a curve, once an epoch is enough
-                terms |= term_gradients(outputs[0], region, boundary)
+                terms["region_gradient"] = gradient_norm(region, outputs[0])
+                terms["boundary_gradient"] = gradient_norm(boundary, for_boundary[0])
         size = len(batch["labels"])
         self.log_dict({"loss": loss, **terms}, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         return loss

@@ -25,19 +25,22 @@ def operating_points(
         label_values: The file value of each class.
 
     Returns:
-        One row per foreground class and threshold: ``name``, ``label``, ``threshold``, ``lesions``,
-        ``lesions_found`` and ``false_lesions`` of the voxels whose probability exceeds the threshold.
+        One row per foreground class and threshold: ``name``, ``label``, ``threshold``, ``lesions``, and of the
+        voxels whose probability exceeds the threshold ``lesions_found``, ``false_lesions`` and ``dice``, which
+        is nan where there is nothing to find.
     """
     full = np.ones((3,) * truth.ndim)
     rows = []
     for index, label in enumerate(label_values[1:], start=1):
         probability = probabilities[index]
-        components, lesions = ndimage.label(truth == index, full)  # pyright: ignore[reportGeneralTypeIssues]
+        wanted = truth == index
+        components, lesions = ndimage.label(wanted, full)  # pyright: ignore[reportGeneralTypeIssues]
         peaks = np.array(ndimage.maximum(probability, components, range(1, lesions + 1)))
         for threshold in THRESHOLDS:
             predicted = probability > threshold
             found, count = ndimage.label(predicted, full)  # pyright: ignore[reportGeneralTypeIssues]
-            true = len(np.unique(found[predicted & (components > 0)]))
+            overlap = predicted & wanted
+            size = predicted.sum() + wanted.sum()
             rows.append(
                 {
                     "name": name,
@@ -45,7 +48,8 @@ def operating_points(
                     "threshold": threshold,
                     "lesions": lesions,
                     "lesions_found": int((peaks > threshold).sum()),
-                    "false_lesions": count - true,
+                    "false_lesions": count - len(np.unique(found[overlap])),
+                    "dice": 2 * overlap.sum() / size if wanted.any() else np.nan,
                 }
             )
     return rows

@@ -37,7 +37,7 @@ def loss_terms(
     batch: Mapping[str, Any],
     data: Mapping[str, Any],
     *,
-    boundary_levels: int = 1,
+    for_boundary: Sequence[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """The region and the boundary term, unweighted; the latter is None for a loss without one.
 
@@ -49,17 +49,14 @@ def loss_terms(
         outputs: logits of the levels, at full resolution first.
         batch: `labels`, and, where they are there, `signed_distance` and `spacing`.
         data: the run's `spacing` and `regions`.
-        boundary_levels: how many levels carry the boundary term.
+        for_boundary: logits of the levels that carry the boundary term; default: the first of `outputs`.
     """
-    combined = isinstance(loss, RegionBoundaryLoss)
-    region_loss = loss.region if combined else loss
-    regions, boundaries = [], []
-    for level, logits in enumerate(outputs):
-        target = _target(_resized(batch["labels"], logits), data)
-        regions.append(region_loss(logits, target))
-        if combined and level < boundary_levels:
-            boundaries.append(_boundary(loss, logits, target, batch, data))
-    return _weighted(regions), _weighted(boundaries) if combined else None
+    targets = [_target(_resized(batch["labels"], logits), data) for logits in outputs]
+    if not isinstance(loss, RegionBoundaryLoss):
+        return _weighted([loss(*level) for level in zip(outputs, targets, strict=True)]), None
+    levels = zip(outputs[:1] if for_boundary is None else for_boundary, targets, strict=False)
+    region = _weighted([loss.region(*level) for level in zip(outputs, targets, strict=True)])
+    return region, _weighted([_boundary(loss, *level, batch, data) for level in levels])
 
 
 def _boundary(

@@ -41,7 +41,7 @@ class nnUNetTrainerBoundary(nnUNetTrainer):  # noqa: N801, nnU-Net's own spellin
         """Weigh the terms by the epoch, which a continued training takes from its checkpoint."""
         super().on_train_epoch_start()
         self.loss.set_epoch(self.current_epoch)
-        region, boundary = self.schedule(self.current_epoch)
+        region, boundary = self.loss.weights.tolist()
         self.print_to_log_file(f"region weight {region:.4g}, boundary weight {boundary:.4g}")
 
 
