@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from boundaryloss.distance import distance_transform, signed_distance_map
-    from boundaryloss.losses import BoundaryLoss, RegionBoundaryLoss, boundary_loss
+    from boundaryloss.losses import BoundaryLoss, LogBoundaryLoss, RegionBoundaryLoss, boundary_loss
     from boundaryloss.schedules import Balance, Constant, Increase, Rebalance
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "BoundaryLoss",
     "Constant",
     "Increase",
+    "LogBoundaryLoss",
     "Rebalance",
     "RegionBoundaryLoss",
     "boundary_loss",
@@ -26,7 +27,7 @@ __all__ = [
 
 _HOMES = {
     "distance": ("signed_distance_map", "distance_transform"),
-    "losses": ("boundary_loss", "BoundaryLoss", "RegionBoundaryLoss"),
+    "losses": ("boundary_loss", "BoundaryLoss", "LogBoundaryLoss", "RegionBoundaryLoss"),
     "schedules": ("Constant", "Increase", "Rebalance", "Balance"),
 }
 

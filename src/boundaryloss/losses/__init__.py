@@ -2,5 +2,6 @@
 
 from boundaryloss.losses.boundary import BoundaryLoss, boundary_loss
 from boundaryloss.losses.combined import RegionBoundaryLoss
+from boundaryloss.losses.log import LogBoundaryLoss
 
-__all__ = ["BoundaryLoss", "RegionBoundaryLoss", "boundary_loss"]
+__all__ = ["BoundaryLoss", "LogBoundaryLoss", "RegionBoundaryLoss", "boundary_loss"]

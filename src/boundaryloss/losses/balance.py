@@ -12,11 +12,10 @@ SHARE = 0.1  # of the newest step in the running means
 class GradientBalance(nn.Module):
     """Running means of the norms of both terms' gradients, and the boundary weight that follows from them.
 
-    `fork` gives each term logits of its own. On the way back the gradients meet there again: their norms go
-    into the gradient of `gauge`, a leaf that no optimiser knows, and the boundary term's gradient is weighted.
-    Autograd adds up what several calls or levels measure, so nothing waits for the device, nothing is kept of
-    a step, and `torch.compile` sees an ordinary graph. A gradient scaler or the divisor of an accumulation
-    scales both norms alike.
+    `fork` gives each term logits of its own. On the way back the gradients meet there again: their norms
+    become the gradient of a gauge, a leaf that no optimiser knows, and that of the boundary term is weighted.
+    Autograd adds up what several calls measure; nothing waits for the device, and `torch.compile` sees an
+    ordinary graph. A gradient scaler or the divisor of an accumulation scales both norms alike.
     """
 
     norms: Tensor

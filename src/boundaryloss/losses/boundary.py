@@ -62,15 +62,19 @@ def boundary_loss(
             "must have the same shape (batch, class, *space)"
         )
     _check_reduction(reduction)
-    products = _at_least_float32(probabilities) * signed_distance.detach()
-    count = max(products.numel(), 1)
+    return reduce(at_least_float32(probabilities) * signed_distance.detach(), mask, reduction)
+
+
+def reduce(values: Tensor, mask: Tensor | None, reduction: Reduction) -> Tensor:
+    """`values` `(batch, class, *space)` where `mask` is True, or their sum or mean; 0 if there are none."""
+    count = max(values.numel(), 1)
     if mask is not None:
-        mask = _as_mask(mask, products)
-        products = products.masked_fill(~mask, 0)
-        count = (mask.sum() * products.shape[1]).clamp(min=1)
+        mask = _as_mask(mask, values)
+        values = values.masked_fill(~mask, 0)
+        count = (mask.sum() * values.shape[1]).clamp(min=1)
     if reduction == "none":
-        return products
-    total = products.sum()
+        return values
+    total = values.sum()
     return total if reduction == "sum" else total / count
 
 
@@ -175,8 +179,9 @@ class BoundaryLoss(nn.Module):
         if self.activation == "softmax" and logits.shape[1] < 2:
             raise ValueError("softmax over a single channel is constant; use activation='sigmoid'")
         spacing = self.spacing if spacing is None else spacing
-        if fused.takes(self, logits, mask):
-            labels, masks = _split_target(logits, target)
+        linear = type(self).integrate is BoundaryLoss.integrate
+        if linear and fused.takes(self, logits, mask):
+            labels, masks = split_target(logits, target)
             first = self._first_class(logits)
             return fused.boundary_loss(
                 self, logits, masks[:, first:] if labels is None else labels, first, spacing
@@ -185,18 +190,22 @@ class BoundaryLoss(nn.Module):
         if mask is not None:
             mask = _as_mask(mask, logits)
             valid = mask if valid is None else valid & mask
-        probabilities = self._probabilities(logits)
-        if self.as_distance:
-            probabilities = probabilities - (phi < 0).to(probabilities.dtype)
-        return boundary_loss(probabilities, phi, mask=valid, reduction=self.reduction)
+        return self.integrate(logits, phi, mask=valid)
 
-    def _probabilities(self, logits: Tensor) -> Tensor:
-        logits = _at_least_float32(logits)
+    def integrate(self, logits: Tensor, signed_distance: Tensor, *, mask: Tensor | None = None) -> Tensor:
+        """The loss against a map of your own, say of a whole volume of which the logits see a part.
+
+        `signed_distance` is `(B, C', *space)`, `C'` the channels that count; `mask` as in the call.
+        """
+        probabilities = at_least_float32(logits)
         if self.activation == "softmax":
-            logits = logits.softmax(dim=1)
+            probabilities = probabilities.softmax(dim=1)
         elif self.activation == "sigmoid":
-            logits = logits.sigmoid()
-        return logits[:, self._first_class(logits) :]
+            probabilities = probabilities.sigmoid()
+        probabilities = probabilities[:, self._first_class(logits) :]
+        if self.as_distance:
+            probabilities = probabilities - (signed_distance < 0).to(probabilities.dtype)
+        return boundary_loss(probabilities, signed_distance, mask=mask, reduction=self.reduction)
 
     def _first_class(self, logits: Tensor) -> int:
         every_channel = self.include_background or self.activation == "sigmoid" or logits.shape[1] == 1
@@ -207,7 +216,7 @@ class BoundaryLoss(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """The map of the channels that count, and the voxels `(B, 1, *space)` that do (None: all)."""
         channels, first = logits.shape[1], self._first_class(logits)
-        labels, masks = _split_target(logits, target)
+        labels, masks = split_target(logits, target)
         valid = None
         if labels is not None:
             phi = signed_distance_map(
@@ -237,8 +246,8 @@ class BoundaryLoss(nn.Module):
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in (*names, "ignore_index", "reduction"))
 
 
-def _split_target(logits: Tensor, target: Tensor) -> tuple[Tensor | None, Tensor]:
-    """Integer labels `(B, *space)`, or None and bool masks `(B, C, *space)`."""
+def split_target(logits: Tensor, target: Tensor) -> tuple[Tensor | None, Tensor]:
+    """Labels `(B, *space)` and the same as `(B, 1, *space)`, or None and bool masks `(B, C, *space)`."""
     batch, channels, *space = logits.shape
     integer = not (target.is_floating_point() or target.is_complex() or target.dtype == torch.bool)
     if target.shape == (batch, *space):
@@ -270,7 +279,8 @@ def _as_mask(mask: Tensor, values: Tensor) -> Tensor:
     return mask
 
 
-def _at_least_float32(values: Tensor) -> Tensor:
+def at_least_float32(values: Tensor) -> Tensor:
+    """Half precision is too coarse for sums over an image."""
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 

@@ -1,6 +1,7 @@
 """A region loss and the boundary loss, weighted by a schedule."""
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +10,7 @@ from boundaryloss.losses.balance import GradientBalance
 from boundaryloss.losses.boundary import BoundaryLoss
 from boundaryloss.schedules import Balance, Increase, Schedule
 
-Logits = Tensor | Sequence[Tensor]
+Logits = TypeVar("Logits", Tensor, list[Tensor])  # of one level, or of several
 
 
 class RegionBoundaryLoss(nn.Module):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from boundaryloss.schedules import Constant, Increase, Rebalance, Schedule
+from boundaryloss.schedules import Balance, Constant, Increase, Rebalance, Schedule
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.files import atomic_write
 
@@ -20,15 +20,25 @@ else:
 REGIONS = ("ce", "dice", "gdl", "dicece")
 TERMS = ("boundary", "monai.BoundaryLoss", "official.BoundaryLoss")
 LOSSES = (*REGIONS, *TERMS, *(f"{region}+{term}" for region in REGIONS for term in TERMS))
-SCHEDULES = {"constant": Constant, "increase": Increase, "rebalance": Rebalance}
+SCHEDULES = {"constant": Constant, "increase": Increase, "rebalance": Rebalance, "balance": Balance}
 AUGMENT = ("flip", "rotate90", "scale", "intensity", "noise")
 CHOICES = {
+    "form": ("linear", "log"),
     "map_from": ("patch", "volume"),
     "network": ("basicunet", "dynunet"),
     "deep_supervision": ("none", "full", "all"),
     "precision": ("32-true", "bf16-mixed", "16-mixed"),
 }
-POSITIVE = ("epochs", "batch_size", "learning_rate", "patches_per_case", "devices", "nodes", "accumulate")
+POSITIVE = (
+    "saturation",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "patches_per_case",
+    "devices",
+    "nodes",
+    "accumulate",
+)
 LENGTHS = {"spacing": (2,), "target_spacing": (3,), "patch": (2, 3)}
 
 
@@ -40,7 +50,10 @@ class TrainConfig:
         loss: `ce`, `dice`, `gdl` or `dicece`, each also with `+boundary`. To compare with others, instead of
             `boundary`: `monai.BoundaryLoss`, or `official.BoundaryLoss` as the authors' code computes it. All
             three exist alone, too, and then tend to an empty prediction.
-        schedule: the weights of both terms over the epochs: `constant`, `increase` or `rebalance`.
+        form: of `boundary`: `linear`, the paper's integral, or `log`, see `LogBoundaryLoss`.
+        saturation: of the form `log`: the distance in mm from which on all voxels count about alike.
+        schedule: the weights of both terms over the epochs: `constant`, `increase`, `rebalance`, or
+            `balance`, which holds the ratio of their gradients.
         schedule_options: the schedule's own arguments, for instance `{"step": 0.02}`.
         epochs: how often the training slices are seen.
         batch_size: slices per step.
@@ -79,6 +92,8 @@ class TrainConfig:
     """
 
     loss: str = "gdl+boundary"
+    form: str = "linear"
+    saturation: float = 10.0
     schedule: str = "increase"
     schedule_options: Mapping[str, float] = field(default_factory=dict)
     epochs: int = 100

@@ -1,7 +1,7 @@
 """The losses by name: MONAI's region losses, and three boundary losses: ours, MONAI's, the official one."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from monai.losses import boundary_loss as monai_boundary
 from monai.losses.dice import DiceCELoss, DiceLoss, GeneralizedDiceLoss
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from boundaryloss.distance import signed_distance_map
-from boundaryloss.losses import BoundaryLoss, RegionBoundaryLoss, boundary_loss
+from boundaryloss.losses import BoundaryLoss, LogBoundaryLoss, RegionBoundaryLoss, boundary_loss
 from boundaryloss.training.config import TERMS, TrainConfig
 from boundaryloss.training.errors import UserError
 
@@ -106,27 +106,37 @@ def make_loss(
     Args:
         name: a region loss `ce`, `dice`, `gdl` or `dicece`; a boundary term `boundary`, `monai.BoundaryLoss`
             or `official.BoundaryLoss`; or both with a `+` between, which makes a `RegionBoundaryLoss`.
-        config: gives the schedule.
+        config: gives the schedule, and the boundary term's form.
         spacing: the pixel size that the distance map is measured in; default one pixel.
         activation: `sigmoid` where the target is masks of regions `(batch, region, *space)`.
         ignore_index: the label of voxels that carry no loss.
     """
     region, _, term = name.rpartition("+") if "+" in name else (name, "", "")
     if name in TERMS:
-        return _make_term(name, spacing, activation, ignore_index)
+        return _make_term(name, config, spacing, activation, ignore_index)
     loss = _make_region(region, activation, ignore_index)
     if not term:
         return loss
-    boundary = _make_term(term, spacing, activation, ignore_index)
+    boundary = _make_term(term, config, spacing, activation, ignore_index)
     return RegionBoundaryLoss(loss, boundary, config.make_schedule())
 
 
 def _make_term(
-    name: str, spacing: tuple[float, ...] | None, activation: Activation, ignore_index: int | None
+    name: str,
+    config: TrainConfig,
+    spacing: tuple[float, ...] | None,
+    activation: Activation,
+    ignore_index: int | None,
 ) -> nn.Module:
     if name == "boundary":
-        ignored = ignore_index if activation == "softmax" else None
-        return BoundaryLoss(activation=activation, spacing=spacing, ignore_index=ignored)
+        options: dict[str, Any] = {
+            "activation": activation,
+            "spacing": spacing,
+            "ignore_index": ignore_index if activation == "softmax" else None,
+        }
+        if config.form == "log":
+            return LogBoundaryLoss(**options, saturation=config.saturation)
+        return BoundaryLoss(**options)
     if activation == "sigmoid" or ignore_index is not None:
         raise UserError(f"{name} knows neither regions nor unlabelled voxels; choose boundary for these data")
     if name == "monai.BoundaryLoss":

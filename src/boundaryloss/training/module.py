@@ -1,7 +1,7 @@
 """The network, its optimiser and its two loss terms, for Lightning."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import lightning
 import numpy as np
@@ -90,9 +90,8 @@ class SegmentationModule(lightning.LightningModule):
         else:
             outputs, for_boundary = self.loss.fork(outputs)
             reach = len(outputs) if self.config.deep_supervision == "all" else 1
-            region, boundary = loss_terms(
-                self.loss, outputs, batch, self.data, for_boundary=for_boundary[:reach]
-            )
+            both = loss_terms(self.loss, outputs, batch, self.data, for_boundary=for_boundary[:reach])
+            region, boundary = cast(tuple[Tensor, Tensor], both)
             loss = self.loss.combine(region, boundary)
             region_weight, boundary_weight = self.loss.weights
             terms = {

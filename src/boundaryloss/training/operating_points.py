@@ -25,9 +25,9 @@ def operating_points(
         label_values: The file value of each class.
 
     Returns:
-        One row per foreground class and threshold: ``name``, ``label``, ``threshold``, ``lesions``, and of the
-        voxels whose probability exceeds the threshold ``lesions_found``, ``false_lesions`` and ``dice``, which
-        is nan where there is nothing to find.
+        One row per foreground class and threshold: ``name``, ``label``, ``threshold``, ``lesions``, and of
+        the voxels whose probability exceeds the threshold ``lesions_found``, ``false_lesions`` and ``dice``,
+        which is nan where there is nothing to find.
     """
     full = np.ones((3,) * truth.ndim)
     rows = []

@@ -5,13 +5,13 @@ become one mask per region, and one more for what is unlabelled if anything may 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from boundaryloss.losses import RegionBoundaryLoss, boundary_loss
+from boundaryloss.losses import BoundaryLoss, RegionBoundaryLoss
 from boundaryloss.training.data import IGNORE
 
 
@@ -71,9 +71,8 @@ def _boundary(
     mask = ~target[:, -1:] if regions and ignore else None
     target = target[:, : logits.shape[1]] if regions else target
     if "signed_distance" in batch:
-        probabilities = logits.sigmoid() if regions else logits.softmax(1)[:, 1:]
         valid = target != IGNORE if ignore and not regions else mask
-        return boundary_loss(probabilities, batch["signed_distance"], mask=valid)
+        return cast(BoundaryLoss, loss.boundary).integrate(logits, batch["signed_distance"], mask=valid)
     scale = [full / n for full, n in zip(batch["labels"].shape[2:], logits.shape[2:], strict=True)]
     spacings = [
         tuple(s * k for s, k in zip(spacing, scale, strict=True))
