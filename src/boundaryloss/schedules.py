@@ -124,9 +124,8 @@ class Balance:
     logits, and uses them from the next step on.
 
     Args:
-        ratio: how hard the boundary term pulls in the end, beside a region term that pulls with 1. About 0.5
-            and more collapse a run to an empty prediction.
-        ramp: epochs until then; 0: from the start.
+        ratio: how hard the boundary term pulls in the end, beside a region term that pulls with 1.
+        ramp: epochs until then, for instance a quarter of the run; 0: from the start.
         limit: the largest alpha.
 
     Raises:
@@ -138,8 +137,8 @@ class Balance:
         ((1.0, 0.0), (1.0, 0.1), (1.0, 0.2))
     """
 
-    ratio: float = 0.3
-    ramp: float = 20
+    ratio: float = 0.5
+    ramp: float = 10.0
     limit: float = 100.0
 
     def __post_init__(self) -> None:

@@ -26,7 +26,7 @@ def test_log_boundary_loss_of_two_classes_is_a_weighted_cross_entropy():
 def test_log_boundary_loss_is_its_formula_for_several_classes():
     logits = new_logits()
     p = logits.softmax(1)[:, 1:]
-    weight = (signed_distance_map(LABELS, 3) / 10).tanh()
+    weight = (signed_distance_map(LABELS, 3) / 2).tanh()
     expected = -torch.where(weight > 0, weight * (1 - p).log(), -weight * p.log()).mean()
     torch.testing.assert_close(LogBoundaryLoss()(logits, LABELS), expected)
     masks = one_hot(LABELS, 3).movedim(-1, 1)
@@ -37,7 +37,7 @@ def test_log_boundary_loss_is_its_formula_for_several_classes():
 def test_log_boundary_loss_gradient_is_closed_form_where_the_integral_s_vanishes():
     logits = torch.tensor([[[[20.0, -20.0, 20.0, -20.0]]]], requires_grad=True)
     target = torch.tensor([[[0, 0, 1, 1]]])  # wrong, right, right, wrong
-    weight = (torch.tensor([1.5, 0.5, -0.5, -1.5]) / 10).tanh()
+    weight = (torch.tensor([1.5, 0.5, -0.5, -1.5]) / 2).tanh()
     (gradient,) = torch.autograd.grad(LogBoundaryLoss(activation="sigmoid")(logits, target), logits)
     torch.testing.assert_close(gradient[0, 0, 0], torch.stack([weight[0], *torch.zeros(2), weight[3]]) / 4)
     (gradient,) = torch.autograd.grad(BoundaryLoss(activation="sigmoid")(logits, target), logits)

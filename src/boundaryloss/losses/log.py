@@ -67,7 +67,7 @@ class LogBoundaryLoss(BoundaryLoss):
         activation: Activation = "softmax",
         include_background: bool = False,
         spacing: Sequence[float] | None = None,
-        saturation: float = 10.0,
+        saturation: float = 2.0,
         ignore_index: int | None = None,
         reduction: Reduction = "mean",
     ) -> None:

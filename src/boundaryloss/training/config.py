@@ -54,7 +54,8 @@ class TrainConfig:
         saturation: of the form `log`: the distance in mm from which on all voxels count about alike.
         schedule: the weights of both terms over the epochs: `constant`, `increase`, `rebalance`, or
             `balance`, which holds the ratio of their gradients.
-        schedule_options: the schedule's own arguments, for instance `{"step": 0.02}`.
+        schedule_options: the schedule's own arguments, for instance `{"step": 0.02}`; the `ramp` of `balance`
+            is a quarter of the run unless it is given.
         epochs: how often the training slices are seen.
         batch_size: slices per step.
         learning_rate: of Adam.
@@ -93,7 +94,7 @@ class TrainConfig:
 
     loss: str = "gdl+boundary"
     form: str = "linear"
-    saturation: float = 10.0
+    saturation: float = 2.0
     schedule: str = "increase"
     schedule_options: Mapping[str, float] = field(default_factory=dict)
     epochs: int = 100
@@ -179,8 +180,9 @@ class TrainConfig:
         known = tuple(item.name for item in dataclasses.fields(kind))
         for name in self.schedule_options:
             check_choice(f"option of the schedule {self.schedule!r}", name, known)
+        default = {"ramp": self.epochs / 4} if kind is Balance else {}
         try:
-            return kind(**self.schedule_options)
+            return kind(**{**default, **self.schedule_options})
         except (TypeError, ValueError) as error:
             raise UserError(f"schedule_options: {error}") from None
 
