@@ -1,6 +1,7 @@
 # make demo   trains on a phantom with and without the boundary loss, and shows what came of it
 # make test   runs the quick tests
 # make check  linters, types and tests
+# make docs   builds the documentation into build/docs
 # make test-sanitized  the distance maps under the address and undefined-behaviour sanitizers
 # make bench  times the distance maps beside those of other packages
 # make test-nnunet  trains and predicts with nnU-Net, in an environment of its own
@@ -15,7 +16,7 @@ NNUNET := build/nnunet
 INSTALLED := $(VENV)/.installed
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow test-nnunet test-gpu test-sanitized check lint bench bench-gpu clean
+.PHONY: demo docs test test-slow test-nnunet test-gpu test-sanitized check lint bench bench-gpu clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -62,6 +63,10 @@ bench: $(INSTALLED)
 
 bench-gpu: $(INSTALLED)
 	$(BIN)/python benchmarks/bench_gpu.py
+
+docs: $(INSTALLED)
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env docs build/docs
+	@echo "build/docs/index.html"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

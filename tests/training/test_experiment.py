@@ -47,7 +47,7 @@ def test_read_experiment_pairs_the_seeds(tmp_path):
 
 def test_read_experiment_data_given_wins(tmp_path):
     assert read(tmp_path, GOOD, data="phantom").data == "phantom"
-    assert read(tmp_path, GOOD, data="/elsewhere").data == "/elsewhere"
+    assert read(tmp_path, GOOD, data="elsewhere").data == "elsewhere"  # of the command line: where one is
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ class Experiment:
 
 
 def read_experiment(path: Path, data: str | None = None) -> Experiment:
-    """Read an experiment; `data` takes the place of the file's own.
+    """Read an experiment; `data`, not beside it, takes the place of its own.
 
     Raises:
         UserError: the file cannot be read, a key is unknown (the nearest right one is named), or a value
@@ -125,11 +125,11 @@ def read_experiment(path: Path, data: str | None = None) -> Experiment:
     content = read_toml(path)
     for name in content:
         check_choice(f"setting in {path}", name, KEYS)
-    data = data or content.get("data")
-    if not isinstance(data, str):
+    named = content.get("data")
+    if data is None and isinstance(named, str):
+        data = named if named == "phantom" else str(path.parent / named)
+    if data is None:
         raise UserError(f'{path}: says no data; add a line such as data = "FOLDER", or give --data')
-    if data != "phantom":
-        data = str(path.parent / data)
     title = content.get("title", path.stem)
     if not isinstance(title, str):
         raise UserError(f"{path}: title must be text, got {title!r}")
