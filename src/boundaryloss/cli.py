@@ -133,7 +133,8 @@ def train(
     """Train on DATA: a folder with images/ and masks/, an nnU-Net v2 or Decathlon dataset, or `phantom`.
 
     The dataset's splits.json or splits_final.json, or names such as train_01 and test_01, or a seeded random
-    split that keeps a patient together decide what is tested. On several machines start it with torchrun or Slurm.
+    split that keeps a patient together decide what is tested. On several machines start it with torchrun or
+    Slurm.
     """
     from boundaryloss.training.config import read_config
     from boundaryloss.training.processes import is_first_process
