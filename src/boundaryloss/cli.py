@@ -136,7 +136,7 @@ def train(
     split that keeps a patient together decide what is tested. On several machines start it with torchrun or
     Slurm.
     """
-    from boundaryloss.training.config import read_config
+    from boundaryloss.training.config import TERMS, read_config
     from boundaryloss.training.processes import is_first_process
     from boundaryloss.training.run import count_steps, load_data
     from boundaryloss.training.run import train as train_run
@@ -156,6 +156,12 @@ def train(
         skip_bad=skip_bad,
     )
     first = is_first_process()
+    if first and chosen.loss in TERMS and len(cases.label_values) == 2:
+        click.echo(
+            f"{chosen.loss} alone, on one class, tends to an empty prediction: add a region loss, such as "
+            f"--loss gdl+{chosen.loss}",
+            err=True,
+        )
     for problem in cases.skipped if first else ():
         click.echo(f"skipped: {problem}", err=True)
     if cases.skipped and first:

@@ -77,7 +77,7 @@ def test_boundary_schedule_counts_steps_of_the_optimiser(tmp_path):
 
 
 def test_boundary_schedule_logs_terms_and_weights_by_epoch(tmp_path):
-    loss = RegionBoundaryLoss(torch.nn.CrossEntropyLoss(), schedule=Increase(start=0.25, step=0.25))
+    loss = RegionBoundaryLoss(torch.nn.CrossEntropyLoss(), schedule=Increase(start=0.0625, step=0.25))
     trainer, _ = fit(tmp_path, loss, epochs=1)
     module = Network(loss)
     terms = []
@@ -85,14 +85,14 @@ def test_boundary_schedule_logs_terms_and_weights_by_epoch(tmp_path):
         region, boundary = loss.terms(module.network(IMAGES[rows]), LABELS[rows])
         terms.append(torch.stack([region, boundary]).detach())
         module.zero_grad()
-        (region + 0.25 * boundary).backward()
+        (region + 0.0625 * boundary).backward()
         torch.optim.SGD(module.parameters(), lr=0.1).step()
     region, boundary = torch.stack(terms).mean(dim=0)
     logged = trainer.callback_metrics
     assert set(logged) == {"loss/region", "loss/boundary", "loss/region_weight", "loss/boundary_weight"}
     torch.testing.assert_close(logged["loss/region"], region)
     torch.testing.assert_close(logged["loss/boundary"], boundary)
-    assert (logged["loss/region_weight"], logged["loss/boundary_weight"]) == (1, 0.25)
+    assert (logged["loss/region_weight"], logged["loss/boundary_weight"]) == (1, 0.0625)
 
 
 def test_boundary_schedule_logs_every_step(tmp_path):

@@ -5,13 +5,13 @@ import torch
 from monai.losses import DiceCELoss, GeneralizedDiceLoss
 from torch.nn.functional import cross_entropy
 
-from boundaryloss import BoundaryLoss, Constant, Increase, Rebalance, RegionBoundaryLoss
+from boundaryloss import BoundaryLoss, Constant, Increase, LogBoundaryLoss, Rebalance, RegionBoundaryLoss
 
 LOGITS = torch.randn(2, 3, 9, 11, generator=torch.Generator().manual_seed(0))
 LABELS = torch.randint(0, 3, (2, 9, 11), generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("schedule", [Constant(0.3), Increase(step=0.1), Rebalance(step=0.1)])
+@pytest.mark.parametrize("schedule", [Constant(0.05), Increase(step=0.1), Rebalance(step=0.1)])
 def test_region_boundary_loss_is_the_weighted_sum(schedule):
     loss = RegionBoundaryLoss(cross_entropy, schedule=schedule)
     region, boundary = cross_entropy(LOGITS, LABELS), BoundaryLoss()(LOGITS, LABELS)
@@ -36,6 +36,7 @@ def test_region_boundary_loss_begins_with_the_region_loss_alone():
     assert torch.equal(loss(LOGITS, LABELS), cross_entropy(LOGITS, LABELS))
 
 
+@pytest.mark.filterwarnings("ignore:the boundary loss begins with a weight of 1")
 def test_region_boundary_loss_passes_spacing_and_mask_to_the_boundary_term():
     loss = RegionBoundaryLoss(cross_entropy, schedule=Constant(1.0))
     mask = LABELS != 1
@@ -69,6 +70,14 @@ def test_region_boundary_loss_compiles_once_for_all_epochs():
         loss.set_epoch(epoch)
         torch.testing.assert_close(compiled(LOGITS, LABELS), loss(LOGITS, LABELS))
     assert compiles == 1
+
+
+@pytest.mark.parametrize("schedule", [Constant(0.5), Rebalance(start=0.5), lambda epoch: (0.0, 0.01)])
+def test_region_boundary_loss_warns_of_a_heavy_start(schedule):
+    with pytest.warns(UserWarning, match="begins at 0"):
+        RegionBoundaryLoss(cross_entropy, schedule=schedule)
+    RegionBoundaryLoss(cross_entropy, BoundaryLoss(normalize="max"), schedule)  # has no unit: who knows
+    RegionBoundaryLoss(cross_entropy, LogBoundaryLoss(), schedule)
 
 
 def test_region_boundary_loss_refuses_what_is_no_loss():

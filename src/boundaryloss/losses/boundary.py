@@ -1,5 +1,6 @@
 """The boundary loss as a function and as a module."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -10,6 +11,7 @@ from boundaryloss.distance import signed_distance_map
 from boundaryloss.distance.signed import FACE_OFFSET, Boundary, check_spacing
 from boundaryloss.losses import fused
 
+EMPTY_BATCHES = 20  # one after another: then something is wrong
 Activation = Literal["softmax", "sigmoid", "none"]
 Reduction = Literal["mean", "sum", "none"]
 
@@ -162,6 +164,7 @@ class BoundaryLoss(nn.Module):
         self.as_distance = as_distance
         self.ignore_index = ignore_index
         self.reduction: Reduction = reduction
+        self._empty_batches = 0  # in a row
 
     def forward(
         self,
@@ -187,6 +190,8 @@ class BoundaryLoss(nn.Module):
                 self, logits, masks[:, first:] if labels is None else labels, first, spacing
             )
         phi, valid = self._map(logits, target, spacing)
+        if phi.device.type == "cpu" and not torch.compiler.is_compiling():
+            self._warn_of_empty_batches(phi)
         if mask is not None:
             mask = _as_mask(mask, logits)
             valid = mask if valid is None else valid & mask
@@ -206,6 +211,16 @@ class BoundaryLoss(nn.Module):
         if self.as_distance:
             probabilities = probabilities - (signed_distance < 0).to(probabilities.dtype)
         return boundary_loss(probabilities, signed_distance, mask=mask, reduction=self.reduction)
+
+    def _warn_of_empty_batches(self, phi: Tensor) -> None:
+        empty = phi.numel() > 0 and not phi.flatten(2)[..., 0].any() and not phi.any()
+        self._empty_batches = self._empty_batches + 1 if empty else 0
+        if self._empty_batches == EMPTY_BATCHES:
+            warnings.warn(
+                f"none of the last {EMPTY_BATCHES} batches had an object that counts, so the boundary loss was "
+                "0: check the values of the labels (0 is background), and sample more patches with an object",
+                stacklevel=4,
+            )
 
     def _first_class(self, logits: Tensor) -> int:
         every_channel = self.include_background or self.activation == "sigmoid" or logits.shape[1] == 1

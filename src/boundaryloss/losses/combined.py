@@ -1,5 +1,6 @@
 """A region loss and the boundary loss, weighted by a schedule."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -10,6 +11,7 @@ from boundaryloss.losses.balance import GradientBalance
 from boundaryloss.losses.boundary import BoundaryLoss
 from boundaryloss.schedules import Balance, Increase, Schedule
 
+HEAVY = 0.1  # times the region loss's weight: early on, gradients differ by a factor of tens besides
 Logits = TypeVar("Logits", Tensor, list[Tensor])  # of one level, or of several
 
 
@@ -70,6 +72,18 @@ class RegionBoundaryLoss(nn.Module):
         self.register_buffer("scheduled", torch.zeros(2), persistent=False)
         self.register_buffer("weights", torch.zeros(2), persistent=False)
         self.set_epoch(0)
+        self._warn_of_a_heavy_start()
+
+    def _warn_of_a_heavy_start(self) -> None:
+        plain = type(self.boundary) is BoundaryLoss and self.boundary.normalize is None
+        region, boundary = self.schedule(0)
+        if plain and self.balance is None and boundary > HEAVY * region:
+            warnings.warn(
+                f"the boundary loss begins with a weight of {boundary:g} beside {region:g}: its gradient is "
+                "then far above the region loss's, which may collapse the run to an empty prediction. Use a "
+                "schedule that begins at 0, such as Increase() or Balance()",
+                stacklevel=3,
+            )
 
     def set_epoch(self, epoch: int) -> None:
         """Set both weights to what the schedule gives for `epoch`, which counts from 0."""
