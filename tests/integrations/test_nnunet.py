@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from boundaryloss import BoundaryLoss, Constant, Increase
+from boundaryloss import Balance, BoundaryLoss, Constant, Increase, LogBoundaryLoss
 from boundaryloss.integrations.nnunet.loss import with_boundary
 
 SPACING = (2.0, 0.5, 1.0)
@@ -109,3 +109,26 @@ def test_trainer_without_nnunet_says_what_to_install(monkeypatch):
     monkeypatch.delitem(sys.modules, "boundaryloss.integrations.nnunet.trainer", raising=False)
     with pytest.raises(ModuleNotFoundError, match=r'pip install "boundaryloss\[nnunet\]"'):
         importlib.import_module("boundaryloss.integrations.nnunet.trainer")
+
+
+def test_with_boundary_balances_the_log_form():
+    loss = with_boundary(
+        cross_entropy,
+        Balance(ratio=0.5, ramp=0),
+        spacing=SPACING,
+        has_regions=False,
+        ignore_label=None,
+        form=LogBoundaryLoss,
+    )
+    for _ in range(2):
+        logits, target = levels(4, labels)
+        loss(logits, target).backward()
+    region, boundary = (
+        torch.autograd.grad(term, logits[0])[0]
+        for term in (
+            cross_entropy(logits, target),
+            loss.weights[1] * LogBoundaryLoss(spacing=SPACING)(logits[0], target[0]),
+        )
+    )
+    torch.testing.assert_close(boundary.norm(), 0.5 * region.norm())
+    torch.testing.assert_close(logits[0].grad, region + boundary)

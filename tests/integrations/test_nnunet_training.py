@@ -32,7 +32,13 @@ class nnUNetTrainerShort(nnUNetTrainerBoundary):
 SHAPE = (24, 20, 12)
 LABELS = {"background": 0, "rim": 1, "core": 2}
 REGIONS = {"background": 0, "whole": [1, 2], "core": [2]}
-SCHEDULES = {"": "Increase(", "Constant": "Constant(", "Rebalance": "Rebalance(", "Gentle": "Increase("}
+SCHEDULES = {
+    "": "Increase(",
+    "Balance": "Balance(",
+    "Constant": "Constant(",
+    "Rebalance": "Rebalance(",
+    "Gentle": "Increase(",
+}
 DATASETS = {
     "plain": {"labels": LABELS},
     "ignore": {"labels": LABELS | {"ignore": 3}},

@@ -217,8 +217,8 @@ class BoundaryLoss(nn.Module):
         self._empty_batches = self._empty_batches + 1 if empty else 0
         if self._empty_batches == EMPTY_BATCHES:
             warnings.warn(
-                f"none of the last {EMPTY_BATCHES} batches had an object that counts, so the boundary loss was "
-                "0: check the values of the labels (0 is background), and sample more patches with an object",
+                f"none of the last {EMPTY_BATCHES} batches had an object to count, their loss was 0: look at "
+                "the values of the labels (0 is background), and sample more patches with an object",
                 stacklevel=4,
             )
 

@@ -14,6 +14,7 @@ def with_boundary(
     spacing: Sequence[float],
     has_regions: bool,
     ignore_label: int | None,
+    form: type[BoundaryLoss] = BoundaryLoss,
 ) -> RegionBoundaryLoss:
     """`region`, as nnU-Net builds it, together with the boundary loss.
 
@@ -23,6 +24,7 @@ def with_boundary(
         spacing: of the network's input, as the plan has it; the unit of the boundary term.
         has_regions: whether the target is a mask per region, for a sigmoid, instead of labels for a softmax.
         ignore_label: the label of voxels that carry no loss. With regions they are the target's last channel.
+        form: `BoundaryLoss`, or `LogBoundaryLoss`.
 
     Returns:
         A loss of logits `(B, C, *space)` and labels `(B, 1, *space)` or masks `(B, C, *space)`, or of lists
@@ -40,7 +42,7 @@ def with_boundary(
         >>> float(loss.boundary(logits, target))  # (0 * 3 + 1/2 * 1 - 1 * 1 - 1 * 3) / 4
         -0.875
     """
-    boundary = BoundaryLoss(
+    boundary = form(
         activation="sigmoid" if has_regions else "softmax",
         spacing=spacing,
         ignore_index=None if has_regions else ignore_label,

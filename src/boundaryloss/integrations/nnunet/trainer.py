@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from boundaryloss import Constant, Increase, Rebalance
+from boundaryloss import Balance, BoundaryLoss, Constant, Increase, LogBoundaryLoss, Rebalance
 from boundaryloss.integrations.nnunet.loss import with_boundary
 
 try:
@@ -22,11 +22,12 @@ class nnUNetTrainerBoundary(nnUNetTrainer):  # noqa: N801, nnU-Net's own spellin
     :math:`L_R` is what nnU-Net builds for the dataset, with its deep supervision, regions and ignore label;
     :math:`L_B` is the boundary loss at full resolution, in the unit of the plan's spacing (mm).
 
-    Subclass it with another `schedule`, epoch -> :math:`(w_R, w_B)`, to make a variant. The default lets
-    :math:`w_B` grow from 0 to 1 over nnU-Net's 1000 epochs.
+    Subclass it with another `schedule`, epoch -> :math:`(w_R, w_B)`, or another `form`, to make a variant. The
+    default lets :math:`w_B` grow from 0 to 1 over nnU-Net's 1000 epochs.
     """
 
     schedule: Callable[[int], tuple[float, float]] = Increase(step=0.001)
+    form: type[BoundaryLoss] = BoundaryLoss
 
     def _build_loss(self) -> nn.Module:
         return with_boundary(
@@ -35,6 +36,7 @@ class nnUNetTrainerBoundary(nnUNetTrainer):  # noqa: N801, nnU-Net's own spellin
             spacing=self.configuration_manager.spacing,
             has_regions=self.label_manager.has_regions,
             ignore_label=self.label_manager.ignore_label,
+            form=self.form,
         ).to(self.device)
 
     def on_train_epoch_start(self) -> None:
@@ -55,3 +57,10 @@ class nnUNetTrainerBoundaryRebalance(nnUNetTrainerBoundary):  # noqa: N801
     """The paper's Eq. 6, begun at 0: weight moves from nnU-Net's loss to the boundary loss, up to 0.99."""
 
     schedule = Rebalance(step=0.001)
+
+
+class nnUNetTrainerBoundaryBalance(nnUNetTrainerBoundary):  # noqa: N801
+    """The log form of the boundary loss, with the weight that holds its gradient at half of nnU-Net's."""
+
+    schedule = Balance(ratio=0.5, ramp=50)
+    form = LogBoundaryLoss

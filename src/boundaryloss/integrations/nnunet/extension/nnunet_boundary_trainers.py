@@ -2,8 +2,14 @@
 
 from boundaryloss.integrations.nnunet.trainer import (
     nnUNetTrainerBoundary,
+    nnUNetTrainerBoundaryBalance,
     nnUNetTrainerBoundaryConstant,
     nnUNetTrainerBoundaryRebalance,
 )
 
-__all__ = ["nnUNetTrainerBoundary", "nnUNetTrainerBoundaryConstant", "nnUNetTrainerBoundaryRebalance"]
+__all__ = [
+    "nnUNetTrainerBoundary",
+    "nnUNetTrainerBoundaryBalance",
+    "nnUNetTrainerBoundaryConstant",
+    "nnUNetTrainerBoundaryRebalance",
+]
