@@ -30,6 +30,8 @@ VARIANTS = {
     "dicece": {"loss": "dicece"},
     "dicece+boundary": {"loss": "dicece+boundary"},
     "dicece+boundary, map of the volume": {"loss": "dicece+boundary", "map_from": "volume"},
+    "dicece+boundary, balanced": {"loss": "dicece+boundary", "schedule": "balance"},
+    "dicece+boundary, balanced, log": {"loss": "dicece+boundary", "schedule": "balance", "form": "log"},
 }
 
 

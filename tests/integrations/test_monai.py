@@ -21,7 +21,7 @@ from monai.transforms import (
 )
 
 import boundaryloss
-from boundaryloss import Constant, Increase, RegionBoundaryLoss, signed_distance_map
+from boundaryloss import Balance, Constant, Increase, RegionBoundaryLoss, signed_distance_map
 from boundaryloss.integrations.monai import (
     BoundaryLoss,
     DiceCEBoundaryLoss,
@@ -279,3 +279,11 @@ def test_signed_distance_map_goes_back_to_the_grid_of_the_file():
     back = Invertd("phi_label", prepare, orig_keys="label", nearest_interp=True)(prepared)["phi_label"]
     assert back.shape == (2, *LABELS[3].shape[2:])
     assert torch.equal((back.as_tensor() < 0)[0], (LABELS[3][0] == 1)[0])
+
+
+def test_dice_ce_boundary_loss_balances_meta_tensors_and_returns_plain_ones():
+    loss = DiceCEBoundaryLoss(to_onehot_y=True, softmax=True, schedule=Balance(ratio=0.5, ramp=0))
+    for _ in range(2):
+        value = loss(MetaTensor(LOGITS[2]).requires_grad_(), MetaTensor(LABELS[2]))
+        value.backward()
+    assert type(value) is torch.Tensor and loss.weights[1] > 0

@@ -28,10 +28,11 @@ class RegionBoundaryLoss(nn.Module):
             the target in the form that it needs.
         boundary: the boundary term; default `BoundaryLoss()`.
         schedule: epoch -> (region weight, boundary weight); default `Increase()`: alpha is 0 in epoch 0
-            and grows by 0.01 an epoch.
+            and grows by 0.01 an epoch. `Balance` sets the weight by the gradients of both terms.
 
-    Call `set_epoch(n)` at the start of every epoch. The epoch is part of `state_dict()`, so a checkpoint
-    resumes with its weights; the weights are a tensor, so a new epoch does not recompile.
+    Call `set_epoch(n)` at the start of every epoch. The epoch is part of `state_dict()`, and what `Balance`
+    measured, so a checkpoint resumes with its weights. `weights` is a tensor, so a new epoch does not
+    recompile.
 
     Raises:
         TypeError: `region` is not callable.

@@ -213,6 +213,17 @@ class DiceCEBoundaryLoss(RegionBoundaryLoss):
         """The region and the boundary term, unweighted, as plain tensors."""
         return super().terms(_plain(logits), _plain(target), spacing=spacing, mask=mask)
 
+    def forward(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        *,
+        spacing: Sequence[float] | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """The weighted sum of both terms, as a plain tensor."""
+        return super().forward(_plain(logits), _plain(target), spacing=spacing, mask=mask)
+
 
 def _plain(tensor: Tensor) -> Tensor:
     return tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
