@@ -22,8 +22,8 @@ class nnUNetTrainerBoundary(nnUNetTrainer):  # noqa: N801, nnU-Net's own spellin
     :math:`L_R` is what nnU-Net builds for the dataset, with its deep supervision, regions and ignore label;
     :math:`L_B` is the boundary loss at full resolution, in the unit of the plan's spacing (mm).
 
-    Subclass it with another `schedule`, epoch -> :math:`(w_R, w_B)`, or `form`, to make a variant. The default
-    lets :math:`w_B` grow from 0 to 1 over nnU-Net's 1000 epochs.
+    Subclass it with another `schedule`, epoch -> :math:`(w_R, w_B)`, or `form`, to make a variant. The
+    default lets :math:`w_B` grow from 0 to 1 over nnU-Net's 1000 epochs.
     """
 
     schedule: Callable[[int], tuple[float, float]] = Increase(step=0.001)
