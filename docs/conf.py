@@ -17,8 +17,10 @@ extensions = [
 ]
 html_theme = "furo"
 html_title = "boundaryloss"
+html_static_path = ["style.css"]
+html_css_files = ["style.css"]
+default_role = "literal"  # `name` in a docstring
 html_math_renderer = "mathml"
-templates_path: list[str] = []
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 autodoc_typehints = "none"  # the signatures have them
