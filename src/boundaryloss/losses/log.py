@@ -85,23 +85,22 @@ class LogBoundaryLoss(BoundaryLoss):
     def integrate(self, logits: Tensor, signed_distance: Tensor, *, mask: Tensor | None = None) -> Tensor:
         """The loss against a map of your own; an object whose map is zero is absent."""
         weight = (_everywhere(signed_distance) / self.saturation).tanh().detach()
-        inside, outside = (
-            log[:, self._first_class(logits) :] for log in self._logs(at_least_float32(logits))
-        )
-        return reduce(weight * torch.where(weight < 0, inside, -outside), mask, self.reduction)
+        log_odds = self._log_odds(at_least_float32(logits))[:, self._first_class(logits) :]
+        wrong = functional.softplus(torch.where(weight < 0, -log_odds, log_odds))  # -log p or -log(1 - p)
+        return reduce(weight.abs() * wrong, mask, self.reduction)
 
-    def _logs(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Log p and log(1 - p) of every channel."""
+    def _log_odds(self, logits: Tensor) -> Tensor:
+        """Log p / (1 - p) of every channel."""
         if self.activation == "sigmoid":
-            return functional.logsigmoid(logits), functional.logsigmoid(-logits)
+            return logits
         if self.activation == "none":
-            smallest = torch.finfo(logits.dtype).tiny
-            return logits.clamp(min=smallest).log(), (1 - logits).clamp(min=smallest).log()
+            return logits.logit(eps=torch.finfo(logits.dtype).eps)
+        if logits.shape[1] == 2:
+            return logits - logits.flip(1)
         top = logits.argmax(1, keepdim=True)  # whose 1 - p may be nothing but rounding
-        others = logits.scatter(1, top, -math.inf).logsumexp(1, keepdim=True)
         total = logits.logsumexp(1, keepdim=True)
-        rest = (logits - total).exp().scatter(1, top, 0).neg().log1p()
-        return logits - total, rest.scatter(1, top, others - total)
+        others = total + (logits - total).exp().scatter(1, top, 0).neg().log1p()
+        return logits - others.scatter(1, top, logits.scatter(1, top, -math.inf).logsumexp(1, keepdim=True))
 
     def _map(
         self, logits: Tensor, target: Tensor, spacing: Sequence[float] | None
