@@ -3,7 +3,8 @@
     python experiments/recipe/table.py RUNS/NAME ...
 
 A row is a method. What it differs by from its partner stands in brackets, as the 95 % interval, where that
-leaves out zero; false lesions at equal sensitivity are in percent of the partner's.
+leaves out zero. False lesions at equal sensitivity are in percent of the partner's; "not reached" where a run never
+finds as many, at any threshold.
 """
 
 import csv
@@ -51,11 +52,6 @@ def cell(value: float, digits: int, change: Difference | None) -> str:
     return f"{text} [{change.low:+.{digits}f}, {change.high:+.{digits}f}]"
 
 
-def _numbers(change: Difference) -> tuple[float, float, float]:
-    """Its mean and interval."""
-    return change.mean, change.low, change.high
-
-
 def rows(out: Path) -> list[list[str]]:
     """One per method."""
     results = read_results(out)
@@ -67,20 +63,22 @@ def rows(out: Path) -> list[list[str]]:
     for method in results.methods:
         columns = method.columns[label]
         sensitivity, false = (values[at] for values in curve(results, method, label))
-        baseline = method.baseline or method.name
-        terms = [by_unit(tuned[name], results.units) for name in (baseline, method.name)]
+        partner = method.name.partition(" + ")[0]
+        compared = partner != method.name
+        terms = [by_unit(tuned[name], results.units) for name in (partner, method.name)]
         cells = {}
         for measure in MEASURES:
-            found = findings.get((method.name, measure.key))
+            found = findings.get((method.name, measure.key)) if compared else None
             mean = float(ratio(measure.of(columns)).mean())
             cells[measure.key] = cell(mean, measure.digits, found and found.difference)
-        partner = curve(results, results.method(baseline), label)[1][at].mean()
-        equal = findings.get((method.name, EQUAL.key))
         share = ""
-        if equal:
-            mean, low, high = (100 * value / partner for value in _numbers(equal.difference))
-            share = f"{mean:+.0f}" + (f" [{low:+.0f}, {high:+.0f}]" if low * high > 0 else "")
-        change = difference(*terms) if method.baseline else None
+        if compared:
+            partner_false = curve(results, results.method(partner), label)[1][at].mean()
+            equal = findings[method.name, EQUAL.key].difference
+            mean, low, high = (100 * value / partner_false for value in (equal.mean, equal.low, equal.high))
+            share = f"{mean:+.0f}" if np.isfinite(mean) else "not reached"
+            share += f" [{low:+.0f}, {high:+.0f}]" if np.isfinite(mean) and low * high > 0 else ""
+        change = difference(*terms) if compared else None
         made.append(
             [
                 method.name,
