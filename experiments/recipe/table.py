@@ -3,8 +3,8 @@
     python experiments/recipe/table.py RUNS/NAME ...
 
 A row is a method. What it differs by from its partner stands in brackets, as the 95 % interval, where that
-leaves out zero. False lesions at equal sensitivity are in percent of the partner's; "not reached" where a run never
-finds as many, at any threshold.
+leaves out zero. False lesions at equal sensitivity are in percent of the partner's; "not reached" where a run
+never finds as many, at any threshold.
 """
 
 import csv
