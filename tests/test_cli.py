@@ -92,7 +92,7 @@ def test_compare_leaves_a_report_and_goes_on_where_it_was(folder, capfd):
     assert run(*arguments) == 0
     out, _ = capfd.readouterr()
     assert "Not judged" in out and out.splitlines()[-1] == f"report: {folder / 'out/report.html'}"
-    assert (folder / "out/summary.csv").read_text().count("\n") == 1 + 2 * 6 + 1
+    assert (folder / "out/summary.csv").read_text().count("\n") == 1 + 2 * 7 + 1
     (folder / "out/report.html").unlink()
     assert run(*arguments) == 0 and (folder / "out/report.html").exists()
 
