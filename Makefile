@@ -4,7 +4,7 @@
 # make docs   builds the documentation into build/docs
 # make test-sanitized  the distance maps under the address and undefined-behaviour sanitizers
 # make bench  times the distance maps beside those of other packages
-# make test-nnunet  trains and predicts with nnU-Net, in an environment of its own
+# make test-frameworks  trains and predicts with nnU-Net, and with smp, in an environment of its own
 # make test-gpu bench-gpu  tests and times the kernels on the GPU; with a Python of your own:
 #             make test-gpu bench-gpu INSTALLED= BIN=/path/to/bin
 
@@ -12,11 +12,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SANITIZED := build/sanitized
-NNUNET := build/nnunet
+FRAMEWORKS := build/frameworks
 INSTALLED := $(VENV)/.installed
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo docs test test-slow test-nnunet test-gpu test-sanitized check lint bench bench-gpu clean
+.PHONY: demo docs test test-slow test-frameworks test-gpu test-sanitized check lint bench bench-gpu clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -41,14 +41,14 @@ test-sanitized: $(INSTALLED)
 	    $(SANITIZED)/bin/python -m pytest -q tests/distance -m "not slow and not gpu" -p no:cacheprovider
 
 # An index may have a torchvision for another build of torch only: it is then imported without its kernels.
-test-nnunet: $(NNUNET)/.installed
-	PYTHONPATH=$$($(NNUNET)/bin/python -c 'import torchvision' 2>/dev/null || echo $(CURDIR)/tests/integrations/torchvision_without_kernels) \
-	    $(NNUNET)/bin/python -m pytest -q tests/integrations/test_nnunet.py tests/integrations/test_nnunet_training.py
+test-frameworks: $(FRAMEWORKS)/.installed
+	PYTHONPATH=$$($(FRAMEWORKS)/bin/python -c 'import torchvision' 2>/dev/null || echo $(CURDIR)/tests/integrations/torchvision_without_kernels) \
+	    $(FRAMEWORKS)/bin/python -m pytest -q tests/integrations/test_nnunet.py tests/integrations/test_nnunet_training.py tests/test_examples.py
 
-$(NNUNET)/.installed: pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
-	@test -x $(NNUNET)/bin/python || $(PYTHON) -m venv $(NNUNET)
-	@$(NNUNET)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt "torch>=2.4"
-	@$(NNUNET)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,nnunet]"
+$(FRAMEWORKS)/.installed: pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
+	@test -x $(FRAMEWORKS)/bin/python || $(PYTHON) -m venv $(FRAMEWORKS)
+	@$(FRAMEWORKS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt "torch>=2.4"
+	@$(FRAMEWORKS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,nnunet]" segmentation-models-pytorch
 	@touch $@
 
 test-gpu: $(INSTALLED)

@@ -63,6 +63,8 @@ def test_make_schedule_builds_what_is_named(schedule, options, expected):
         ({"seed": -1}, "seed must not be negative"),
         ({"halve_after": -1}, "halve_after must not be negative"),
         ({"halve_after": 5, "validation": 0}, "halve_after watches the validation share"),
+        ({"halve_after": 5, "decay": True}, "choose one"),
+        ({"decay": 0.9}, "decay must be true or false"),
         ({"validation": 1.0}, "validation is a share"),
         ({"features": [8, 8]}, "five"),
         ({"spacing": [1.0, 0.0]}, "spacing must be two positive"),

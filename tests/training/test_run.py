@@ -81,6 +81,15 @@ def test_train_halves_the_learning_rate_when_nothing_gets_better(tmp_path, data)
     assert optimizer["param_groups"][0]["lr"] == pytest.approx(0.25e-12)
 
 
+def test_train_lets_the_learning_rate_fall(tmp_path, data):
+    config = dataclasses.replace(TINY, learning_rate=1e-3, decay=True)
+    train(data, dataclasses.replace(config, epochs=1), tmp_path / "run")
+    train(data, dataclasses.replace(config, epochs=4), tmp_path / "run", resume=True)
+    for name, left in (("previous", 0.25), ("last", 0)):
+        optimizer = read_checkpoint(tmp_path / f"run/checkpoints/{name}.ckpt")["optimizer_states"][0]
+        assert optimizer["param_groups"][0]["lr"] == pytest.approx(1e-3 * left**0.9)
+
+
 def test_train_is_the_same_for_the_same_seed(tmp_path, data):
     for name in ("a", "b"):
         train(data, TINY, tmp_path / name)

@@ -39,6 +39,7 @@ POSITIVE = (
     "nodes",
     "accumulate",
 )
+WORDS = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
 LENGTHS = {"spacing": (2,), "target_spacing": (3,), "patch": (2, 3)}
 
 
@@ -61,6 +62,7 @@ class TrainConfig:
         learning_rate: of Adam.
         halve_after: halve the learning rate after more than so many epochs without a better Dice on the
             validation share; 0: never.
+        decay: let the learning rate fall to zero over the run, as nnU-Net's: times (1 - epoch / epochs)^0.9.
         seed: of the network's first weights, of the order of the slices and of the validation share.
         validation: share of the training slices that only choose `best.ckpt`; the test uses the last epoch.
         features: channels of the levels of the U-Net, five for `basicunet`; the first is at full resolution.
@@ -101,6 +103,7 @@ class TrainConfig:
     batch_size: int = 8
     learning_rate: float = 1e-3
     halve_after: int = 0
+    decay: bool = False
     seed: int = 0
     validation: float = 0.1
     features: tuple[int, ...] = (16, 32, 64, 128, 256)
@@ -144,6 +147,8 @@ class TrainConfig:
             raise UserError(f"validation is a share from 0 to below 1, got {self.validation}")
         if self.halve_after and not self.validation:
             raise UserError("halve_after watches the validation share; set validation above 0, e.g. 0.1")
+        if self.halve_after and self.decay:
+            raise UserError("halve_after and decay both move the learning rate; choose one")
         if not 0 <= self.foreground <= 1:
             raise UserError(f"foreground is a share from 0 to 1, got {self.foreground}")
         if self.dimensions not in (2, 3):
@@ -272,11 +277,12 @@ def _check_type(name: str, kind: Any, value: Any) -> None:
     number = (int, float)
     fits = {
         str: isinstance(value, str),
+        bool: isinstance(value, bool),
         int: isinstance(value, int) and not isinstance(value, bool),
         float: isinstance(value, number) and not isinstance(value, bool),
     }
     if kind in fits:
-        good, wanted = fits[kind], {str: "text", int: "a whole number", float: "a number"}[kind]
+        good, wanted = fits[kind], WORDS[kind]
     elif name == "schedule_options":
         good = isinstance(value, Mapping) and all(isinstance(v, number) for v in value.values())
         wanted = "a table of numbers"

@@ -65,8 +65,12 @@ class SegmentationModule(lightning.LightningModule):
         return [logits[:, 0], *heads]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Adam, as in the paper, and its halving of the learning rate if asked for."""
+        """Adam, as in the paper, and its halving of the learning rate or nnU-Net's decay if asked for."""
         optimizer = torch.optim.Adam(self.parameters(), lr=self.config.learning_rate)
+        if self.config.decay:
+            epochs = self.config.epochs
+            decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: (1 - epoch / epochs) ** 0.9)
+            return [optimizer], [decay]
         if not self.config.halve_after:
             return optimizer
         halving = torch.optim.lr_scheduler.ReduceLROnPlateau(
