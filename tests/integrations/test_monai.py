@@ -177,6 +177,14 @@ def test_monai_losses_are_made_from_a_bundle():
     assert parser.get_parsed_content("preprocessing")({"label": LABELS[2][0]})["label"].shape == (2, 13, 11)
 
 
+def test_monai_loss_is_made_from_a_block_that_auto3dseg_has_not_resolved():
+    config = {"multiclass": True, "loss": {"_target_": "boundaryloss.integrations.monai.DiceCEBoundaryLoss"}}
+    config["loss"] |= {"softmax": "$@multiclass", "to_onehot_y": "$@multiclass", "schedule": 0.02}
+    block = ConfigParser(config).get_parsed_content("loss", instantiate=False).config  # its SegResNet's way
+    loss = ConfigParser(block).get_parsed_content()
+    assert loss.schedule == Constant(0.02) and loss.boundary.softmax
+
+
 def test_dice_ce_boundary_loss_is_the_sum_of_its_terms():
     arguments = {"include_background": False, "to_onehot_y": True, "softmax": True}
     loss = DiceCEBoundaryLoss(**arguments, spacing=(2, 1), lambda_ce=0.5)

@@ -168,8 +168,8 @@ class DiceCEBoundaryLoss(RegionBoundaryLoss):
         to_onehot_y: whether the target is labels `(B, 1, *space)`.
         sigmoid: whether to apply a sigmoid to the input.
         softmax: whether to apply a softmax to the input.
-        schedule: epoch -> (region weight, boundary weight). The default, `Constant(0.01)`, needs nobody to
-            call `set_epoch`, which MONAI's own training loops do not.
+        schedule: the boundary weight, or a function: epoch -> (region weight, boundary weight). A number
+            needs nobody to call `set_epoch`, which MONAI's own training loops do not.
         spacing: size of a voxel along each spatial axis, for the boundary loss.
         boundary: `"interface"` or `"pixel"`.
         dice_ce: further arguments of `monai.losses.DiceCELoss`.
@@ -189,7 +189,7 @@ class DiceCEBoundaryLoss(RegionBoundaryLoss):
         sigmoid: bool = False,
         softmax: bool = False,
         *,
-        schedule: Callable[[int], tuple[float, float]] | None = None,
+        schedule: Callable[[int], tuple[float, float]] | float = 0.01,
         spacing: Sequence[float] | None = None,
         boundary: Literal["interface", "pixel"] = "interface",
         **dice_ce: Any,
@@ -199,7 +199,7 @@ class DiceCEBoundaryLoss(RegionBoundaryLoss):
             BoundaryLoss(
                 include_background, to_onehot_y, sigmoid, softmax, spacing=spacing, boundary=boundary
             ),
-            Constant(0.01) if schedule is None else schedule,
+            schedule if callable(schedule) else Constant(schedule),
         )
 
     def terms(
