@@ -75,7 +75,10 @@ def rows(out: Path) -> list[list[str]]:
         if compared:
             partner_false = curve(results, results.method(partner), label)[1][at].mean()
             equal = findings[method.name, EQUAL.key].difference
-            mean, low, high = (100 * value / partner_false for value in (equal.mean, equal.low, equal.high))
+            with np.errstate(divide="ignore", invalid="ignore"):  # a partner without any
+                mean, low, high = (
+                    100 * value / partner_false for value in (equal.mean, equal.low, equal.high)
+                )
             share = f"{mean:+.0f}" if np.isfinite(mean) else "not reached"
             share += f" [{low:+.0f}, {high:+.0f}]" if np.isfinite(mean) and low * high > 0 else ""
         change = difference(*terms) if compared else None
