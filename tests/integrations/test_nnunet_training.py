@@ -19,11 +19,11 @@ pytestmark = [
 
 HOW_TO = Path(__file__).parents[2] / "docs/how-to/nnunet.md"
 SHORT = """\
-from boundaryloss import Increase
-from boundaryloss.integrations.nnunet.trainer import nnUNetTrainerBoundary
+from boundaryloss import Balance, Increase
+from boundaryloss.integrations.nnunet import trainer
 
-class nnUNetTrainerShort(nnUNetTrainerBoundary):
-    schedule = Increase(step=0.25)
+class nnUNetTrainerShort(trainer.{base}):
+    schedule = {schedule}
 
     def __init__(self, plans, configuration, fold, dataset_json, device):
         super().__init__(plans, configuration, fold, dataset_json, device)
@@ -79,10 +79,14 @@ def planned(request, tmp_path_factory):
     return folder
 
 
-def train(folder, configuration, fold, *args, epochs):
+def train(
+    folder, configuration, fold, *args, epochs, base="nnUNetTrainerBoundary", schedule="Increase(step=0.25)"
+):
     """The training's whole log, also of the run that it continues."""
     (folder / "trainers").mkdir(exist_ok=True)
-    (folder / "trainers/short_trainer.py").write_text(SHORT.format(epochs=epochs))
+    (folder / "trainers/short_trainer.py").write_text(
+        SHORT.format(base=base, schedule=schedule, epochs=epochs)
+    )
     short = ("-tr", "nnUNetTrainerShort", "-device", "cpu")
     command(folder, "nnUNetv2_train", "1", configuration, fold, *short, *args)
     run = folder / f"results/Dataset001_Blocks/nnUNetTrainerShort__nnUNetPlans__{configuration}/fold_{fold}"
@@ -112,6 +116,15 @@ def test_trainer_continues_with_the_weights_of_its_epoch(planned):
     train(planned, "2d", "1", epochs=1)
     log = train(planned, "2d", "1", "--c", epochs=2)
     assert re.findall(r"boundary weight (\S+)", log) == ["0", "0.25"]
+
+
+@pytest.mark.parametrize("planned", ["plain"], indirect=True)
+def test_trainer_weighs_by_the_gradients(planned):
+    variant = {"base": "nnUNetTrainerBoundaryBalance", "schedule": "Balance(ramp=1)"}
+    log = train(planned, "2d", "2", epochs=2, **variant)
+    first, second = (float(weight) for weight in re.findall(r"boundary weight (\S+)", log))
+    assert first == 0 < second < 100
+    assert np.isfinite([float(value) for value in re.findall(r"train_loss (\S+)", log)]).all()
 
 
 @pytest.mark.parametrize("variant", SCHEDULES)
