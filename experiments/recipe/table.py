@@ -4,7 +4,7 @@
 
 A row is a method. What it differs by from its partner stands in brackets, as the 95 % interval, where that
 leaves out zero. False lesions at equal sensitivity are in percent of the partner's; "not reached" where a run
-never finds as many, at any threshold.
+never finds as many, at any threshold. The last rows are the log form minus the log form without distances.
 """
 
 import csv
@@ -13,10 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from boundaryloss.report.findings import EQUAL, Finding, curve, find_all
+from boundaryloss.report.findings import curve, equal_sensitivity
 from boundaryloss.report.results import MEASURES, Method, Results, read_results
 from boundaryloss.report.statistics import Difference, by_unit, difference, ratio
 
+CONTROL = ", no distance"
+COLUMNS = ("dice", "tuned", "hd95_penalised_mm", "lesion_sensitivity", "lesion_f1")
 COLLAPSED = 0.05  # of the lesions, or fewer, found
 HEAD = (
     "method", "collapsed", "Dice", "Dice, tuned", "HD95 pen.", "sensitivity", "lesion F1", "false lesions",
@@ -44,69 +46,76 @@ def tuned_dice(out: Path, results: Results, method: Method) -> np.ndarray:
     return np.stack([np.nan_to_num(values), np.isfinite(values)])
 
 
+def bounds(change: Difference, digits: int) -> str:
+    """The interval, where it leaves out zero."""
+    return f" [{change.low:+.{digits}f}, {change.high:+.{digits}f}]" if change.low * change.high > 0 else ""
+
+
 def cell(value: float, digits: int, change: Difference | None) -> str:
     """The value, and the interval of its change where that leaves out zero."""
-    text = f"{value:.{digits}f}"
-    if change is None or not np.isfinite(change.low) or change.low <= 0 <= change.high:
-        return text
-    return f"{text} [{change.low:+.{digits}f}, {change.high:+.{digits}f}]"
+    return f"{value:.{digits}f}" + (bounds(change, digits) if change else "")
 
 
-def rows(out: Path) -> list[list[str]]:
-    """One per method."""
+def changes(
+    results: Results, tuned: dict[str, np.ndarray], first: Method, second: Method
+) -> dict[str, Difference]:
+    """The second method against the first, by measure."""
+    (label,) = results.facts["labels"]
+    terms = {measure.key: [measure.of(one.columns[label]) for one in (first, second)] for measure in MEASURES}
+    terms["tuned"] = [tuned[one.name] for one in (first, second)]
+    found = {key: difference(*(by_unit(one, results.units) for one in pair)) for key, pair in terms.items()}
+    return found | {"equal": equal_sensitivity(results, first, second, label)}
+
+
+def equal_share(change: Difference, false: float) -> str:
+    """The change of false lesions at equal sensitivity, in percent of the first method's, if it has any."""
+    if not false:
+        return ""
+    if not np.isfinite(change.mean):
+        return "not reached"
+    mean, low, high = (100 * value / false for value in (change.mean, change.low, change.high))
+    return f"{mean:+.0f}" + (f" [{low:+.0f}, {high:+.0f}]" if low * high > 0 else "")
+
+
+def print_table(out: Path) -> None:
+    """A row per method, then what the distance adds: the log form against the same without distances."""
     results = read_results(out)
     (label,) = results.facts["labels"]
-    findings: dict[tuple[str, str], Finding] = {(f.method, f.measure.key): f for f in find_all(results)}
+    digits = {measure.key: measure.digits for measure in MEASURES} | {"tuned": 3}
     tuned = {method.name: tuned_dice(out, results, method) for method in results.methods}
     at = int(np.abs(results.thresholds - 0.5).argmin())
-    made = []
+    print(
+        f"\n### {results.facts['title']}: {len(results.cases)} cases, {len(results.facts['seeds'])} seeds\n"
+    )
+    print("| " + " | ".join(HEAD) + " |\n|" + "---|" * len(HEAD))
+    false = {}
     for method in results.methods:
-        columns = method.columns[label]
-        sensitivity, false = (values[at] for values in curve(results, method, label))
+        sensitivity, false_lesions = (values[at] for values in curve(results, method, label))
+        false[method.name] = false_lesions.mean()
+        terms = {measure.key: measure.of(method.columns[label]) for measure in MEASURES}
+        terms["tuned"] = tuned[method.name]
         partner = method.name.partition(" + ")[0]
-        compared = partner != method.name
-        terms = [by_unit(tuned[name], results.units) for name in (partner, method.name)]
-        cells = {}
-        for measure in MEASURES:
-            found = findings.get((method.name, measure.key)) if compared else None
-            mean = float(ratio(measure.of(columns)).mean())
-            cells[measure.key] = cell(mean, measure.digits, found and found.difference)
-        share = ""
-        if compared:
-            partner_false = curve(results, results.method(partner), label)[1][at].mean()
-            equal = findings[method.name, EQUAL.key].difference
-            with np.errstate(divide="ignore", invalid="ignore"):  # a partner without any
-                mean, low, high = (
-                    100 * value / partner_false for value in (equal.mean, equal.low, equal.high)
-                )
-            share = f"{mean:+.0f}" if np.isfinite(mean) else "not reached"
-            share += f" [{low:+.0f}, {high:+.0f}]" if np.isfinite(mean) and low * high > 0 else ""
-        change = difference(*terms) if compared else None
-        made.append(
-            [
-                method.name,
-                f"{int((sensitivity < COLLAPSED).sum())} of {len(sensitivity)}",
-                cells["dice"],
-                cell(float(ratio(terms[1]).mean()), 3, change),
-                cells["hd95_penalised_mm"],
-                cells["lesion_sensitivity"],
-                cells["lesion_f1"],
-                f"{false.mean():.2f}",
-                share,
-            ]
+        change = {}
+        if partner != method.name:
+            change = changes(results, tuned, results.method(partner), method)
+        cells = [cell(float(ratio(terms[key]).mean()), digits[key], change.get(key)) for key in COLUMNS]
+        share = equal_share(change["equal"], false[partner]) if change else ""
+        collapsed = f"{int((sensitivity < COLLAPSED).sum())} of {len(sensitivity)}"
+        print(
+            "| " + " | ".join([method.name, collapsed, *cells, f"{false_lesions.mean():.2f}", share]) + " |"
         )
-    return made
+    for method in results.methods:
+        if method.name.endswith(CONTROL):
+            change = changes(results, tuned, method, results.method(method.name.removesuffix(CONTROL)))
+            cells = [f"{change[k].mean:+.{digits[k]}f}{bounds(change[k], digits[k])}" for k in COLUMNS]
+            share = equal_share(change["equal"], false[method.name])
+            print("| " + " | ".join([f"distance, {method.name.split(' ')[0]}", "", *cells, "", share]) + " |")
 
 
 def main(folders: list[str]) -> None:
     """Print Markdown."""
     for folder in map(Path, folders):
-        results = read_results(folder)
-        seeds = len(results.facts["seeds"])
-        print(f"\n### {results.facts['title']}: {len(results.cases)} cases, {seeds} seeds\n")
-        print("| " + " | ".join(HEAD) + " |\n|" + "---|" * len(HEAD))
-        for row in rows(folder):
-            print("| " + " | ".join(row) + " |")
+        print_table(folder)
 
 
 if __name__ == "__main__":
