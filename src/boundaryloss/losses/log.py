@@ -16,21 +16,31 @@ from boundaryloss.losses.boundary import (
     split_target,
 )
 
+LIFT = 4.0  # at most: about 1 / tanh(1/4)
+
 
 class LogBoundaryLoss(BoundaryLoss):
     r"""Cross-entropy weighted by the distance to the boundary: the boundary loss for logits.
 
     .. math:: L = -\frac{1}{BC|\Omega|} \sum_{b,c} \sum_{q \in \Omega}
-              M^+_{bc}(q) \log(1 - p_{bc}(q)) + M^-_{bc}(q) \log p_{bc}(q), \qquad
+              M^+_{bc}(q) \log(1 - p_{bc}(q)) + \lambda_c M^-_{bc}(q) \log p_{bc}(q), \qquad
               M = \tanh(\phi / saturation)
 
     with `p` the activated logits, :math:`\phi` the `signed_distance_map` of the target, and
     :math:`M = M^+ - M^-` the parts outside and inside. Both this and the paper's integral
     (`boundaryloss.BoundaryLoss`) are lowest for a perfect prediction and forgive what is near the boundary.
     They differ in the gradient at the logits. The integral's, :math:`M p (1 - p)`, vanishes on errors that
-    the network is sure of; this one's, :math:`M^+ p - M^- (1 - p)`, is largest there. Saturation keeps far
-    voxels from outweighing the object. A class that is absent is infinitely far, :math:`M = 1`, so that false
-    positives cost there as well; of one that fills the image :math:`M = -1`.
+    the network is sure of; this one's, :math:`M^+ p - \lambda M^- (1 - p)`, is largest there. Saturation
+    keeps far voxels from outweighing the object. A class that is absent is infinitely far, :math:`M = 1`, so
+    that false positives cost there as well; of one that fills the image :math:`M = -1`.
+
+    .. math:: \lambda_c = \min\left(4, \max\left(1, \frac{\sum_{b,q} M^+_{bc} \, p_{bc}}
+              {\sum_{b,q} M^-_{bc} \, (1 - p_{bc})}\right)\right)
+
+    lifts the inside until the class is pulled in as hard as it is pushed out: the term then tells right
+    places from wrong ones, and leaves it to the region loss how much to predict. It is measured in every
+    batch, and constant for the gradient. Four makes a voxel beside the boundary count inside, at the default
+    saturation, as much as a far one does outside.
 
     The value is never negative. As with the integral nothing pulls at the boundary itself, so combine it with
     a region loss, see `RegionBoundaryLoss`.
@@ -57,7 +67,7 @@ class LogBoundaryLoss(BoundaryLoss):
         >>> target = torch.tensor([[[0, 0, 1, 1]]])
         >>> logits = torch.zeros(1, 2, 1, 4)
         >>> loss = LogBoundaryLoss(saturation=1.0)(logits, target)
-        >>> round(float(loss), 4)  # log 2 * (tanh 1.5 + tanh 0.5) / 2
+        >>> round(float(loss), 4)  # log 2 * (tanh 1.5 + tanh 0.5) / 2; both sides pull alike
         0.4739
     """
 
@@ -86,8 +96,9 @@ class LogBoundaryLoss(BoundaryLoss):
         """The loss against a map of your own; an object whose map is zero is absent."""
         weight = (_everywhere(signed_distance) / self.saturation).tanh().detach()
         log_odds = self._log_odds(at_least_float32(logits))[:, self._first_class(logits) :]
-        wrong = functional.softplus(torch.where(weight < 0, -log_odds, log_odds))  # -log p or -log(1 - p)
-        return reduce(weight.abs() * wrong, mask, self.reduction)
+        wrong = torch.where(weight < 0, -log_odds, log_odds)  # the log odds of being wrong
+        weight = torch.where(weight < 0, -_lift(weight, wrong, mask) * weight, weight)
+        return reduce(weight * functional.softplus(wrong), mask, self.reduction)
 
     def _log_odds(self, logits: Tensor) -> Tensor:
         """Log p / (1 - p) of every channel."""
@@ -116,6 +127,15 @@ class LogBoundaryLoss(BoundaryLoss):
     def extra_repr(self) -> str:
         """The settings, for `print`."""
         return f"{super().extra_repr()}, saturation={self.saturation!r}"
+
+
+@torch.no_grad()
+def _lift(weight: Tensor, wrong: Tensor, mask: Tensor | None) -> Tensor:
+    """What the inside is multiplied by, `(1, class, 1, ...)`, to pull as hard as the outside pushes."""
+    pull = reduce(weight * wrong.sigmoid(), mask, "none")  # the gradient, but for its scale
+    space = (0, *range(2, pull.ndim))
+    outside, inside = pull.clamp(min=0).sum(space, keepdim=True), -pull.clamp(max=0).sum(space, keepdim=True)
+    return (outside / inside).nan_to_num(1).clamp(1, LIFT)
 
 
 def _everywhere(phi: Tensor, full: Tensor | None = None) -> Tensor:
