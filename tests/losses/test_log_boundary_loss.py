@@ -12,11 +12,19 @@ def new_logits(channels=3, scale=1.0, **options):
     return logits.requires_grad_()
 
 
+def lift_of(weight, p):
+    """By the formula, `(1, class, 1, 1)`."""
+    outside = (weight.clamp(min=0) * p).sum((0, 2, 3), keepdim=True)
+    inside = ((-weight).clamp(min=0) * (1 - p)).sum((0, 2, 3), keepdim=True)
+    return (outside / inside).clamp(1, 4).detach()
+
+
 def test_log_boundary_loss_of_two_classes_is_a_weighted_cross_entropy():
     logits, labels = new_logits(2), (LABELS == 1).long()
     weight = (signed_distance_map(labels, 2, spacing=(1, 2)) / 4).tanh()
     z = (logits[:, 1] - logits[:, 0])[:, None]
-    expected = (weight.clamp(min=0) * softplus(z) + (-weight).clamp(min=0) * softplus(-z)).mean()
+    lift = lift_of(weight, z.sigmoid())
+    expected = (weight.clamp(min=0) * softplus(z) + lift * (-weight).clamp(min=0) * softplus(-z)).mean()
     loss = LogBoundaryLoss(saturation=4.0, spacing=(1, 2))(logits, labels)
     torch.testing.assert_close(loss, expected)
     sigmoid = LogBoundaryLoss(saturation=4.0, spacing=(1, 2), activation="sigmoid")
@@ -27,7 +35,7 @@ def test_log_boundary_loss_is_its_formula_for_several_classes():
     logits = new_logits()
     p = logits.softmax(1)[:, 1:]
     weight = (signed_distance_map(LABELS, 3) / 2).tanh()
-    expected = -torch.where(weight > 0, weight * (1 - p).log(), -weight * p.log()).mean()
+    expected = -torch.where(weight > 0, weight * (1 - p).log(), -lift_of(weight, p) * weight * p.log()).mean()
     torch.testing.assert_close(LogBoundaryLoss()(logits, LABELS), expected)
     masks = one_hot(LABELS, 3).movedim(-1, 1)
     torch.testing.assert_close(LogBoundaryLoss()(logits, masks), expected)
@@ -45,10 +53,32 @@ def test_log_boundary_loss_gradient_is_closed_form_where_the_integral_s_vanishes
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
-def test_log_boundary_loss_gradcheck(activation):
+def test_log_boundary_loss_gradcheck(activation, monkeypatch):
+    monkeypatch.setattr("boundaryloss.losses.log.LIFT", 1.0)  # constant, as the gradient takes it
     masks = one_hot(LABELS, 3).movedim(-1, 1)
     loss = LogBoundaryLoss(activation=activation, include_background=True)
     assert torch.autograd.gradcheck(lambda x: loss(x, masks), new_logits(dtype=torch.double))
+
+
+@pytest.mark.parametrize(
+    ("outside", "inside", "net"),  # probabilities, and the sum of the gradient
+    [(0.25, 0.5, 0.0), (0.25, 0.9, 0.75 - 4 * 0.1), (0.1, 0.25, 0.3 - 0.75)],
+)
+def test_log_boundary_loss_pulls_in_as_hard_as_it_pushes_out(outside, inside, net):
+    logits = torch.tensor([[[[outside, outside, outside, inside]]]]).logit().requires_grad_()
+    loss = LogBoundaryLoss(activation="sigmoid", saturation=1e-6, reduction="sum")  # weights of 1 and -1
+    loss(logits, torch.tensor([[[0, 0, 0, 1]]])).backward()
+    assert float(logits.grad.sum()) == pytest.approx(net, abs=1e-6)
+
+
+def test_log_boundary_loss_lifts_every_class_for_itself():
+    logits, more = new_logits(2), new_logits(2).detach()
+    more[:, 1] -= 20  # hardly anywhere outside
+    masks = one_hot(LABELS, 3).movedim(-1, 1)[:, 1:]
+    loss = LogBoundaryLoss(activation="sigmoid", reduction="none")
+    alone = loss(logits[:, :1], masks[:, :1])
+    beside = loss(torch.cat([logits[:, :1], more[:, 1:]], 1), masks)
+    torch.testing.assert_close(beside[:, :1], alone)
 
 
 @pytest.mark.parametrize("scale", [1e2, 1e4])
