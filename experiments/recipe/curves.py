@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from boundaryloss.report.findings import curve
 from boundaryloss.report.results import Results, read_results
 
-PARTNERS = ("GDL", "DiceCE")
+PARTNERS = ("GDL", "DiceCE", "CE")
 STYLES = {  # by what is added to the partner
     "": ("alone", "#6b7280", "-"),
     "linear": ("+ linear", "#0072b2", "--"),
@@ -45,7 +45,7 @@ def draw_curves(axes: Axes, results: Results, partner: str) -> None:
 def main(out: Path, folders: list[Path]) -> None:
     """A column per comparison, a row per partner."""
     mpl.rcParams.update({"svg.hashsalt": "recipe", "font.size": 8})
-    figure = Figure(figsize=(2.5 * len(folders) + 0.6, 5.2), layout="constrained")
+    figure = Figure(figsize=(2.5 * len(folders) + 0.6, 7.5), layout="constrained")
     grid = figure.subplots(len(PARTNERS), len(folders), squeeze=False, sharey=True)
     for column, results in enumerate(map(read_results, folders)):
         for row, partner in enumerate(PARTNERS):
