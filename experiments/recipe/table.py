@@ -1,10 +1,12 @@
 """The tables of the recipe, from finished comparisons.
 
     python experiments/recipe/table.py RUNS/NAME ...
+    python experiments/recipe/table.py --pairs RUNS/NAME ...
 
 A row is a method. What it differs by from its partner stands in brackets, as the 95 % interval, where that
 leaves out zero. False lesions at equal sensitivity are in percent of the partner's; "not reached" where a run
 never finds as many, at any threshold. The last rows are the log form minus the log form without distances.
+With `--pairs` a row is a partner without and with the log form, bold where the interval leaves out zero.
 """
 
 import csv
@@ -19,6 +21,7 @@ from boundaryloss.report.statistics import Difference, by_unit, difference, rati
 
 CONTROL = ", no distance"
 COLUMNS = ("dice", "tuned", "hd95_penalised_mm", "lesion_sensitivity", "lesion_f1")
+DIGITS = {measure.key: measure.digits for measure in MEASURES} | {"tuned": 3}
 COLLAPSED = 0.05  # of the lesions, or fewer, found
 HEAD = (
     "method", "collapsed", "Dice", "Dice, tuned", "HD95 pen.", "sensitivity", "lesion F1", "false lesions",
@@ -61,9 +64,10 @@ def changes(
 ) -> dict[str, Difference]:
     """The second method against the first, by measure."""
     (label,) = results.facts["labels"]
-    terms = {measure.key: [measure.of(one.columns[label]) for one in (first, second)] for measure in MEASURES}
-    terms["tuned"] = [tuned[one.name] for one in (first, second)]
-    found = {key: difference(*(by_unit(one, results.units) for one in pair)) for key, pair in terms.items()}
+    before, after = (_terms(one, label) | {"tuned": tuned[one.name]} for one in (first, second))
+    found = {
+        key: difference(*(by_unit(one[key], results.units) for one in (before, after))) for key in before
+    }
     return found | {"equal": equal_sensitivity(results, first, second, label)}
 
 
@@ -77,11 +81,14 @@ def equal_share(change: Difference, false: float) -> str:
     return f"{mean:+.0f}" + (f" [{low:+.0f}, {high:+.0f}]" if low * high > 0 else "")
 
 
+def _terms(method: Method, label: int) -> dict[str, np.ndarray]:
+    return {measure.key: measure.of(method.columns[label]) for measure in MEASURES}
+
+
 def print_table(out: Path) -> None:
     """A row per method, then what the distance adds: the log form against the same without distances."""
     results = read_results(out)
     (label,) = results.facts["labels"]
-    digits = {measure.key: measure.digits for measure in MEASURES} | {"tuned": 3}
     tuned = {method.name: tuned_dice(out, results, method) for method in results.methods}
     at = int(np.abs(results.thresholds - 0.5).argmin())
     print(
@@ -92,13 +99,12 @@ def print_table(out: Path) -> None:
     for method in results.methods:
         sensitivity, false_lesions = (values[at] for values in curve(results, method, label))
         false[method.name] = false_lesions.mean()
-        terms = {measure.key: measure.of(method.columns[label]) for measure in MEASURES}
-        terms["tuned"] = tuned[method.name]
+        terms = _terms(method, label) | {"tuned": tuned[method.name]}
         partner = method.name.partition(" + ")[0]
         change = {}
         if partner != method.name:
             change = changes(results, tuned, results.method(partner), method)
-        cells = [cell(float(ratio(terms[key]).mean()), digits[key], change.get(key)) for key in COLUMNS]
+        cells = [cell(float(ratio(terms[key]).mean()), DIGITS[key], change.get(key)) for key in COLUMNS]
         share = equal_share(change["equal"], false[partner]) if change else ""
         collapsed = f"{int((sensitivity < COLLAPSED).sum())} of {len(sensitivity)}"
         print(
@@ -107,14 +113,44 @@ def print_table(out: Path) -> None:
     for method in results.methods:
         if method.name.endswith(CONTROL):
             change = changes(results, tuned, method, results.method(method.name.removesuffix(CONTROL)))
-            cells = [f"{change[k].mean:+.{digits[k]}f}{bounds(change[k], digits[k])}" for k in COLUMNS]
+            cells = [f"{change[k].mean:+.{DIGITS[k]}f}{bounds(change[k], DIGITS[k])}" for k in COLUMNS]
             share = equal_share(change["equal"], false[method.name])
             print("| " + " | ".join([f"distance, {method.name.split(' ')[0]}", "", *cells, "", share]) + " |")
 
 
-def main(folders: list[str]) -> None:
+def print_pairs(folders: list[Path]) -> None:
+    """A row per comparison and partner: without -> with the log form."""
+    print("| data | partner | Dice | Dice, tuned | HD95 pen. | sensitivity | lesion F1 | equal sens., % |")
+    print("|" + "---|" * 8)
+    for out in folders:
+        results = read_results(out)
+        (label,) = results.facts["labels"]
+        tuned = {method.name: tuned_dice(out, results, method) for method in results.methods}
+        at = int(np.abs(results.thresholds - 0.5).argmin())
+        for partner in results.methods:
+            if f"{partner.name} + log" not in tuned:
+                continue
+            log = results.method(f"{partner.name} + log")
+            change = changes(results, tuned, partner, log)
+            cells = [results.facts["title"].partition(": ")[2].partition(",")[0], partner.name]
+            for key in COLUMNS:
+                before, after = (
+                    float(ratio((_terms(one, label) | {"tuned": tuned[one.name]})[key]).mean())
+                    for one in (partner, log)
+                )
+                mark = "**" if change[key].low * change[key].high > 0 else ""
+                cells.append(f"{before:.{DIGITS[key]}f} → {mark}{after:.{DIGITS[key]}f}{mark}")
+            cells.append(equal_share(change["equal"], curve(results, partner, label)[1][at].mean()))
+            print("| " + " | ".join(cells) + " |")
+
+
+def main(arguments: list[str]) -> None:
     """Print Markdown."""
-    for folder in map(Path, folders):
+    folders = [Path(name) for name in arguments if name != "--pairs"]
+    if "--pairs" in arguments:
+        print_pairs(folders)
+        return
+    for folder in folders:
         print_table(folder)
 
 
