@@ -135,6 +135,14 @@ def test_log_boundary_loss_in_half_precision_is_that_of_float32():
     torch.testing.assert_close(half, LogBoundaryLoss()(logits.bfloat16().float(), LABELS))
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # by torch itself
+def test_log_boundary_loss_compiles_without_a_graph_break():
+    loss, first, second = LogBoundaryLoss(), new_logits(), new_logits()
+    torch.compile(loss, fullgraph=True, backend="aot_eager")(first, LABELS).backward()
+    loss(second, LABELS).backward()
+    torch.testing.assert_close(first.grad, second.grad)
+
+
 @pytest.mark.parametrize("saturation", [0, -1.0, float("inf"), float("nan")])
 def test_log_boundary_loss_refuses_a_saturation_that_is_no_distance(saturation):
     with pytest.raises(ValueError, match="saturation"):
