@@ -80,9 +80,7 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option(
-    "--out", type=FOLDER, default=Path("demo"), show_default=True, help="New directory for the results."
-)
+@click.option("--out", type=FOLDER, default="demo", show_default=True, help="New directory for the results.")
 @click.option("--seeds", type=click.IntRange(1, 100), default=3, show_default=True, help="Runs of each loss.")
 def demo(out: Path, seeds: int) -> None:
     """Watch a network learn with and without the boundary loss (about 2.5 minutes).
