@@ -9,8 +9,8 @@ never finds as many, at any threshold. The last rows are the log form minus the 
 With `--pairs` a row is a partner without and with the log form, bold where the interval leaves out zero.
 """
 
+import argparse
 import csv
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -59,14 +59,27 @@ def cell(value: float, digits: int, change: Difference | None) -> str:
     return f"{value:.{digits}f}" + (bounds(change, digits) if change else "")
 
 
+def terms_of(out: Path, results: Results) -> dict[str, dict[str, np.ndarray]]:
+    """Method -> measure -> numerators and denominators."""
+    (label,) = results.facts["labels"]
+    return {
+        method.name: {
+            **{measure.key: measure.of(method.columns[label]) for measure in MEASURES},
+            "tuned": tuned_dice(out, results, method),
+        }
+        for method in results.methods
+    }
+
+
 def changes(
-    results: Results, tuned: dict[str, np.ndarray], first: Method, second: Method
+    results: Results, terms: dict[str, dict[str, np.ndarray]], first: Method, second: Method
 ) -> dict[str, Difference]:
     """The second method against the first, by measure."""
     (label,) = results.facts["labels"]
-    before, after = (_terms(one, label) | {"tuned": tuned[one.name]} for one in (first, second))
+    before, after = terms[first.name], terms[second.name]
     found = {
-        key: difference(*(by_unit(one[key], results.units) for one in (before, after))) for key in before
+        key: difference(by_unit(before[key], results.units), by_unit(after[key], results.units))
+        for key in before
     }
     return found | {"equal": equal_sensitivity(results, first, second, label)}
 
@@ -81,15 +94,11 @@ def equal_share(change: Difference, false: float) -> str:
     return f"{mean:+.0f}" + (f" [{low:+.0f}, {high:+.0f}]" if low * high > 0 else "")
 
 
-def _terms(method: Method, label: int) -> dict[str, np.ndarray]:
-    return {measure.key: measure.of(method.columns[label]) for measure in MEASURES}
-
-
 def print_table(out: Path) -> None:
     """A row per method, then what the distance adds: the log form against the same without distances."""
     results = read_results(out)
     (label,) = results.facts["labels"]
-    tuned = {method.name: tuned_dice(out, results, method) for method in results.methods}
+    terms = terms_of(out, results)
     at = int(np.abs(results.thresholds - 0.5).argmin())
     print(
         f"\n### {results.facts['title']}: {len(results.cases)} cases, {len(results.facts['seeds'])} seeds\n"
@@ -99,12 +108,14 @@ def print_table(out: Path) -> None:
     for method in results.methods:
         sensitivity, false_lesions = (values[at] for values in curve(results, method, label))
         false[method.name] = false_lesions.mean()
-        terms = _terms(method, label) | {"tuned": tuned[method.name]}
         partner = method.name.partition(" + ")[0]
         change = {}
         if partner != method.name:
-            change = changes(results, tuned, results.method(partner), method)
-        cells = [cell(float(ratio(terms[key]).mean()), DIGITS[key], change.get(key)) for key in COLUMNS]
+            change = changes(results, terms, results.method(partner), method)
+        cells = [
+            cell(float(ratio(terms[method.name][key]).mean()), DIGITS[key], change.get(key))
+            for key in COLUMNS
+        ]
         share = equal_share(change["equal"], false[partner]) if change else ""
         collapsed = f"{int((sensitivity < COLLAPSED).sum())} of {len(sensitivity)}"
         print(
@@ -112,7 +123,7 @@ def print_table(out: Path) -> None:
         )
     for method in results.methods:
         if method.name.endswith(CONTROL):
-            change = changes(results, tuned, method, results.method(method.name.removesuffix(CONTROL)))
+            change = changes(results, terms, method, results.method(method.name.removesuffix(CONTROL)))
             cells = [f"{change[k].mean:+.{DIGITS[k]}f}{bounds(change[k], DIGITS[k])}" for k in COLUMNS]
             share = equal_share(change["equal"], false[method.name])
             print("| " + " | ".join([f"distance, {method.name.split(' ')[0]}", "", *cells, "", share]) + " |")
@@ -125,34 +136,36 @@ def print_pairs(folders: list[Path]) -> None:
     for out in folders:
         results = read_results(out)
         (label,) = results.facts["labels"]
-        tuned = {method.name: tuned_dice(out, results, method) for method in results.methods}
+        terms = terms_of(out, results)
         at = int(np.abs(results.thresholds - 0.5).argmin())
         for partner in results.methods:
-            if f"{partner.name} + log" not in tuned:
+            if f"{partner.name} + log" not in terms:
                 continue
             log = results.method(f"{partner.name} + log")
-            change = changes(results, tuned, partner, log)
+            change = changes(results, terms, partner, log)
             cells = [results.facts["title"].partition(": ")[2].partition(",")[0], partner.name]
             for key in COLUMNS:
-                before, after = (
-                    float(ratio((_terms(one, label) | {"tuned": tuned[one.name]})[key]).mean())
-                    for one in (partner, log)
-                )
+                before, after = (float(ratio(terms[one.name][key]).mean()) for one in (partner, log))
                 mark = "**" if change[key].low * change[key].high > 0 else ""
                 cells.append(f"{before:.{DIGITS[key]}f} → {mark}{after:.{DIGITS[key]}f}{mark}")
             cells.append(equal_share(change["equal"], curve(results, partner, label)[1][at].mean()))
             print("| " + " | ".join(cells) + " |")
 
 
-def main(arguments: list[str]) -> None:
+def main() -> None:
     """Print Markdown."""
-    folders = [Path(name) for name in arguments if name != "--pairs"]
-    if "--pairs" in arguments:
-        print_pairs(folders)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--pairs", action="store_true", help="one table, a row per partner")
+    parser.add_argument("folders", type=Path, nargs="+", metavar="RUNS/NAME", help="finished comparisons")
+    arguments = parser.parse_args()
+    if arguments.pairs:
+        print_pairs(arguments.folders)
         return
-    for folder in folders:
+    for folder in arguments.folders:
         print_table(folder)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()
