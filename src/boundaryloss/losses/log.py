@@ -39,8 +39,8 @@ class LogBoundaryLoss(BoundaryLoss):
 
     lifts the inside until the class is pulled in as hard as it is pushed out: the term then tells right
     places from wrong ones, and leaves it to the region loss how much to predict. It is measured in every
-    batch, and constant for the gradient. Four makes a voxel beside the boundary count inside, at the default
-    saturation, as much as a far one does outside.
+    batch, and constant for the gradient. Four makes a voxel of size 1 beside the boundary count
+    inside, at the default saturation, as much as a far one does outside.
 
     The value is never negative. As with the integral nothing pulls at the boundary itself, so combine it with
     a region loss, see `RegionBoundaryLoss`.

@@ -1,0 +1,47 @@
+"""What `Balance` costs: the loss alone, forward and backward, beside a fixed weight.
+
+    python benchmarks/bench_balance.py
+
+Milliseconds of the processor, the fastest of many, taken in turns; one thread. `bench_training.py` gives the
+seconds of a whole step with the same logits.
+"""
+
+import time
+
+import torch
+
+from boundaryloss import Balance, BoundaryLoss, Constant, LogBoundaryLoss, RegionBoundaryLoss
+
+ROUNDS = 100
+SCHEDULES = {"fixed": Constant(0.01), "balanced": Balance(ramp=0)}
+FORMS = {"linear": BoundaryLoss, "log": LogBoundaryLoss}
+
+
+def milliseconds(loss: RegionBoundaryLoss, logits: torch.Tensor, labels: torch.Tensor) -> float:
+    logits = logits.clone().requires_grad_()
+    start = time.process_time()
+    loss(logits, labels).backward()
+    return 1e3 * (time.process_time() - start)
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 2, 64, 64, 32, generator=generator)
+    labels = (torch.rand(2, 64, 64, 32, generator=generator) > 0.99).long()
+    losses = {
+        (form, weight): RegionBoundaryLoss(torch.nn.CrossEntropyLoss(), FORMS[form](), schedule)
+        for form in FORMS
+        for weight, schedule in SCHEDULES.items()
+    }
+    times: dict[tuple[str, str], list[float]] = {name: [] for name in losses}
+    for _ in range(ROUNDS):
+        for name, loss in losses.items():
+            times[name].append(milliseconds(loss, logits, labels))
+    for form in FORMS:
+        fixed, balanced = (min(times[form, weight]) for weight in SCHEDULES)
+        print(f"{form:8}fixed {fixed:6.2f} ms   balanced {balanced:6.2f} ms   {balanced - fixed:+.2f} ms")
+
+
+if __name__ == "__main__":
+    main()
