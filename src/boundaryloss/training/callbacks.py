@@ -83,7 +83,7 @@ class Scores(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Score the cases of one batch, and draw those that are to be shown."""
-        for index, (name, prediction) in enumerate(zip(batch["name"], outputs, strict=True)):
+        for index, (name, (prediction, _)) in enumerate(zip(batch["name"], outputs, strict=True)):
             if "truth" in batch:
                 truth, spacing = batch["truth"][index], batch["spacing"][index]
             else:

@@ -23,7 +23,6 @@ class Loaders(lightning.LightningDataModule):
         self.config, self.patch = config, facts.get("patch")
         self.learn, self.validate = split_validation(data.train, config)
         self.test = FileGrid(data.test) if isinstance(data.test, Volumes) else data.test
-        self.volumes = isinstance(data.test, Volumes)
         self.draws = Draws(
             self.learn,
             config,
@@ -40,16 +39,15 @@ class Loaders(lightning.LightningDataModule):
         return self._loader(self.draws, sampler, self.config.batch_size)
 
     def val_dataloader(self) -> Any:
-        """Whole validation cases, each in one process only."""
+        """Whole validation cases, one at a time, each in one process only."""
         return [] if self.validate is None else self._whole(self.validate)
 
     def test_dataloader(self) -> DataLoader:
-        """Whole test cases, each in one process only; volumes come with the way back to their file."""
+        """Whole test cases, one at a time; volumes come with the way back to their file."""
         return self._whole(self.test)
 
     def _whole(self, cases: Any) -> DataLoader:
-        size = 1 if self.volumes else self.config.batch_size
-        return self._loader(cases, ShareSampler(len(cases), *self._place()), size)
+        return self._loader(cases, ShareSampler(len(cases), *self._place()), 1)
 
     def _loader(self, cases: Any, sampler: Any, size: int) -> DataLoader:
         return DataLoader(

@@ -1,5 +1,6 @@
 """The network, its optimiser and its two loss terms, for Lightning."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -132,15 +133,22 @@ class SegmentationModule(lightning.LightningModule):
         overlap, size = np.sum(list(merged(self._counts).values()), axis=0).T
         self.log("validation_dice", float((2 * overlap / size.clip(min=1)).mean()))
 
-    def test_step(self, batch: dict[str, Any], batch_idx: int) -> Any:
-        """The predictions, for the callback that scores them."""
-        return self.predict_step(batch, batch_idx)
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> list[tuple[np.ndarray, Tensor]]:
+        """Return the class of every voxel, uint8 `(*space)`, and its probabilities, for each sample.
+
+        Probabilities are float32 `(class, *space)`, or `(region, *space)` where the data have regions, on the
+        CPU. Both lie on the grid of the sample's file.
+        """
+        squash = torch.sigmoid if self.data.get("regions") else functools.partial(torch.softmax, dim=0)
+        return [(self._classes(one), squash(one).cpu()) for one in self.file_logits(batch)]
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[np.ndarray]:
         """The class of every voxel, on the grid of each sample's file."""
-        logits = self.file_logits(batch)
-        return [classes_of(one[None], self.data)[0].to(torch.uint8).cpu().numpy() for one in logits]
+        return [self._classes(one) for one in self.file_logits(batch)]
 
     def file_logits(self, batch: Mapping[str, Any]) -> list[Tensor]:
         """Logits `(class, *space)` of each sample of a test batch, on the grid of its file."""
         return [on_file_grid(batch, index, one) for index, one in enumerate(self(batch["image"]).float())]
+
+    def _classes(self, logits: Tensor) -> np.ndarray:
+        return classes_of(logits[None], self.data)[0].to(torch.uint8).cpu().numpy()
