@@ -259,7 +259,7 @@ def memory():
 
 
 def show(title, rows, columns, ratio=None):
-    """One table, as the README has it."""
+    """One table, as docs/concepts/speed.md has it."""
     names = [name for name in ("case", "threads") if name in rows[0]]
     table = Table(*names, *columns, *([ratio] if ratio else []), title=title)
     for row in rows:
