@@ -143,6 +143,27 @@ def test_balance_resumes_from_a_checkpoint():
     assert alpha(resumed) == pytest.approx(0.75)
 
 
+def test_balance_resumes_between_backward_and_forward():
+    loss = slopes(ratio=0.5)
+    step(loss)
+    loss.boundary.norm = 0.2
+    step(loss)
+    resumed = slopes(ratio=0.5, boundary=0.2)
+    resumed.load_state_dict(loss.state_dict())
+    assert alpha(resumed) == alpha(loss) > 1.5
+
+
+def test_balance_takes_logits_of_double_precision():
+    loss, logits = RegionBoundaryLoss(cross_entropy, schedule=Balance(ramp=0)), new_logits()
+    twin, double = copy.deepcopy(loss), logits.detach().double().requires_grad_()
+    for _ in range(2):
+        step(loss, logits)
+        step(twin, double)
+    assert double.grad.dtype == torch.float64
+    torch.testing.assert_close(double.grad.float(), logits.grad)
+    assert alpha(twin) == pytest.approx(alpha(loss))
+
+
 @pytest.mark.parametrize(
     "copied", [copy.deepcopy, lambda loss: pickle.loads(pickle.dumps(loss)), nn.Module.float]
 )
@@ -151,6 +172,12 @@ def test_balance_measures_in_a_copy(copied):
     for _ in range(2):
         step(loss)
     assert alpha(loss) == pytest.approx(1.5)
+
+
+def test_balance_keeps_what_it_measured_when_it_is_moved():
+    loss = slopes(ratio=0.5)
+    step(loss)
+    assert alpha(loss.double().float()) == pytest.approx(1.5)
 
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # by torch itself
@@ -178,10 +205,16 @@ def _process(rank, folder):
     torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
     loss = slopes(region=[6.0, 2.0][rank], boundary=[2.0, 6.0][rank], ratio=0.5)
     step(loss)
+    saved = [loss.state_dict()]
+    torch.distributed.broadcast_object_list(saved)  # the checkpoint of rank 0
+    resumed = slopes(ratio=0.5)
+    resumed.load_state_dict(saved[0])
     (folder / f"{rank}").write_text(str(alpha(loss)))
+    (folder / f"resumed{rank}").write_text(str(alpha(resumed)))
     torch.distributed.destroy_process_group()
 
 
 def test_balance_weighs_alike_in_all_processes(tmp_path):
     torch.multiprocessing.spawn(_process, (tmp_path,), nprocs=2)
-    assert [float((tmp_path / name).read_text()) for name in "01"] == pytest.approx([0.5, 0.5])
+    names = ("0", "1", "resumed0", "resumed1")
+    assert [float((tmp_path / name).read_text()) for name in names] == pytest.approx([0.5] * 4)

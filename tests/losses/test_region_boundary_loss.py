@@ -5,7 +5,15 @@ import torch
 from monai.losses import DiceCELoss, GeneralizedDiceLoss
 from torch.nn.functional import cross_entropy
 
-from boundaryloss import BoundaryLoss, Constant, Increase, LogBoundaryLoss, Rebalance, RegionBoundaryLoss
+from boundaryloss import (
+    Balance,
+    BoundaryLoss,
+    Constant,
+    Increase,
+    LogBoundaryLoss,
+    Rebalance,
+    RegionBoundaryLoss,
+)
 
 LOGITS = torch.randn(2, 3, 9, 11, generator=torch.Generator().manual_seed(0))
 LABELS = torch.randint(0, 3, (2, 9, 11), generator=torch.Generator().manual_seed(1))
@@ -54,6 +62,41 @@ def test_region_boundary_loss_resumes_from_a_checkpoint():
     resumed.load_state_dict(torch.load(file, weights_only=True))
     assert resumed.epoch == 17
     assert torch.equal(resumed(LOGITS, LABELS), loss(LOGITS, LABELS))
+
+
+def in_a_network(loss):
+    return torch.nn.ModuleDict({"network": torch.nn.Conv2d(1, 3, 1), "loss": loss})
+
+
+def weighted():
+    return torch.nn.CrossEntropyLoss(torch.tensor([1.0, 2.0, 3.0]))
+
+
+def test_region_boundary_loss_has_a_state_of_tensors():
+    states = RegionBoundaryLoss(weighted(), schedule=Balance()).state_dict()
+    assert all(isinstance(state, torch.Tensor) for state in states.values())
+
+
+@pytest.mark.parametrize("schedule", [Balance(), Increase()])
+@pytest.mark.parametrize(
+    "other", [weighted(), *(RegionBoundaryLoss(weighted(), schedule=s) for s in (Balance(), Increase()))]
+)
+def test_region_boundary_loss_loads_a_checkpoint_of_another_loss(other, schedule):
+    loss = RegionBoundaryLoss(torch.nn.CrossEntropyLoss(torch.zeros(3)), schedule=schedule)
+    loss.set_epoch(3)
+    state = in_a_network(other).state_dict()
+    keys = set(state)
+    in_a_network(loss).load_state_dict(state)
+    assert set(state) == keys
+    assert loss.region.weight.tolist() == [1, 2, 3]
+    assert loss.epoch == getattr(other, "epoch", 3)
+
+
+def test_region_boundary_loss_loads_a_checkpoint_that_knows_no_loss():
+    loss = RegionBoundaryLoss(cross_entropy, schedule=Balance())
+    in_a_network(loss).load_state_dict(in_a_network(torch.nn.Identity()).state_dict())
+    with pytest.raises(RuntimeError, match=r'Unexpected key\(s\) in state_dict: "network.weight"'):
+        loss.load_state_dict(in_a_network(loss).state_dict())
 
 
 def test_region_boundary_loss_compiles_once_for_all_epochs():

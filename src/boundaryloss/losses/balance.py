@@ -16,6 +16,9 @@ class GradientBalance(nn.Module):
     become the gradient of a gauge, a leaf that no optimiser knows, and that of the boundary term is weighted.
     Autograd adds up what several calls measure; nothing waits for the device, and `torch.compile` sees an
     ordinary graph. A gradient scaler or the divisor of an accumulation scales both norms alike.
+
+    What is measured and not yet taken over is the extra state of `state_dict()`. It is summed over the
+    processes as it is measured, so that a checkpoint of one process resumes all of them.
     """
 
     norms: Tensor
@@ -33,13 +36,11 @@ class GradientBalance(nn.Module):
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take over what the last backward pass measured in all processes; what overflowed is left out."""
+        """Take over what the last backward pass measured; what overflowed is left out."""
         measured = self._gauge.grad
         if measured is None:  # a pickle leaves gradients behind
             self._gauge = _leaf(self.norms)
             return
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(measured)
         usable = measured.isfinite().all() & (measured[0] > 0)
         self.norms.copy_(torch.where(usable, self.norms.lerp(measured, SHARE), self.norms))
         measured.zero_()
@@ -48,9 +49,19 @@ class GradientBalance(nn.Module):
         """The boundary weight for a ratio of the norms; 0 before the first backward pass."""
         return (ratio * self.norms[0] / self.norms[1]).nan_to_num(0, posinf=self.limit).clamp(max=self.limit)
 
+    def get_extra_state(self) -> Tensor:
+        """Return what the last backward pass measured, for `state_dict`."""
+        measured = self._gauge.grad
+        return torch.zeros_like(self.norms) if measured is None else measured.clone()
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Resume between a backward pass and the next forward."""
+        self._gauge = _leaf(self.norms)
+        self._gauge.grad = state.to(self.norms)
+
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "GradientBalance":
         super()._apply(fn, recurse)
-        self._gauge = _leaf(self.norms)
+        self.set_extra_state(fn(self.get_extra_state()))
         return self
 
 
@@ -58,6 +69,11 @@ def _leaf(like: Tensor) -> Tensor:
     leaf = torch.zeros_like(like, requires_grad=True)
     leaf.grad = torch.zeros_like(like)
     return leaf
+
+
+def _norm(gradient: Tensor) -> Tensor:
+    dtype = torch.promote_types(gradient.dtype, torch.float32)
+    return torch.linalg.vector_norm(gradient, dtype=dtype).float()
 
 
 class _Fork(torch.autograd.Function):
@@ -73,5 +89,7 @@ class _Fork(torch.autograd.Function):
         region, boundary = gradients
         norms = None
         if ctx.measured:
-            norms = torch.stack([torch.linalg.vector_norm(one, dtype=torch.float32) for one in gradients])
+            norms = torch.stack([_norm(one) for one in gradients])
+            if torch.distributed.is_available() and torch.distributed.is_initialized():
+                torch.distributed.all_reduce(norms)
         return region + weight * boundary, norms, None

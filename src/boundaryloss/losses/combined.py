@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -31,8 +31,9 @@ class RegionBoundaryLoss(nn.Module):
             and grows by 0.01 an epoch. `Balance` sets the weight by the gradients of both terms.
 
     Call `set_epoch(n)` at the start of every epoch. The epoch is part of `state_dict()`, and what `Balance`
-    measured, so a checkpoint resumes with its weights. `weights` is a tensor, so a new epoch does not
-    recompile.
+    measured, so a checkpoint resumes with its weights. A checkpoint of the region loss alone, or of another
+    schedule, can be loaded too: epoch and measurements that it lacks stay as they are. `weights` is a tensor,
+    so a new epoch does not recompile.
 
     Raises:
         TypeError: `region` is not callable.
@@ -144,10 +145,27 @@ class RegionBoundaryLoss(nn.Module):
         # the gradient of the boundary term is weighted where it is measured: here it counts in full
         return region + boundary + (self.weights[1] - 1) * boundary.detach()
 
-    def get_extra_state(self) -> int:
-        """The epoch, for `state_dict`."""
-        return self.epoch
+    def get_extra_state(self) -> Tensor:
+        """Return the epoch, for `state_dict`."""
+        return torch.tensor(self.epoch, device="cpu")
 
-    def set_extra_state(self, state: int) -> None:
+    def set_extra_state(self, state: Tensor | int) -> None:
         """Resume at the saved epoch."""
-        self.set_epoch(state)
+        self.set_epoch(int(state))
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Load checkpoints of other schedules and of the region loss alone: what they lack stays as it is."""
+        own = self.state_dict(prefix=prefix)
+        epoch, balance = f"{prefix}_extra_state", f"{prefix}balance."
+        for key in [key for key in state_dict if key.startswith(prefix) and key not in own]:
+            of_region = f"{prefix}region.{key.removeprefix(prefix)}"
+            if key.startswith(balance):
+                del state_dict[key]
+            elif epoch not in state_dict and of_region in own:
+                state_dict[of_region] = state_dict.pop(key)
+        for key in own:
+            if key.startswith((epoch, balance)):
+                state_dict.setdefault(key, own[key])
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
