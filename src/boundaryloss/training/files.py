@@ -1,6 +1,5 @@
 """Reading and writing single PNG, TIFF and NIfTI files."""
 
-import gzip
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -10,8 +9,26 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from boundaryloss.training.errors import UserError
+from boundaryloss.training.errors import UserError, reading
+from boundaryloss.training.nifti import is_nifti, nifti_bytes, read_affine, read_nifti, same_grid
 
+__all__ = [
+    "SUFFIXES",
+    "atomic_write",
+    "checked_spacing",
+    "is_nifti",
+    "read_affine",
+    "read_image",
+    "read_label_map",
+    "read_labels",
+    "read_raw",
+    "same_grid",
+    "stem",
+    "write_labels",
+]
+
+ROUNDING = 1e-3  # 2.9999999993 is 3: what a label may have lost in floating point, or by a scaled header
+MOST = 65535  # the largest label, that of 16 bits
 SUFFIXES = (".png", ".tif", ".tiff", ".nii", ".nii.gz")
 
 
@@ -99,13 +116,19 @@ def read_raw(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
     return array, spacing
 
 
-def read_labels(path: Path) -> np.ndarray:
-    """Read a mask as int32 (*space), with the values of the file."""
-    return read_label_map(path)[0]
+def read_labels(path: Path, threshold: float | None = None) -> np.ndarray:
+    """Read a mask as int32 (*space), with the values of the file; see `read_label_map`."""
+    return read_label_map(path, threshold)[0]
 
 
-def read_label_map(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
-    """Read labels as int32 (H, W), or (H, W, D) from a NIfTI volume, and their spacing."""
+def read_label_map(path: Path, threshold: float | None = None) -> tuple[np.ndarray, tuple[float, ...]]:
+    """Read labels as int32 (H, W), or (H, W, D) from a NIfTI volume, and their spacing.
+
+    With a `threshold` what is above it becomes 1 and the rest 0; the values are then any real numbers.
+
+    Raises:
+        UserError: no mask, or values that are not integers from 0 to 65535.
+    """
     array, spacing = _read(path, labels=True)
     if array.ndim == 3 and len(spacing) == 2:  # channels of a picture
         if not (array == array[:1]).all():
@@ -113,10 +136,23 @@ def read_label_map(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
         array = array[0]
     if array.ndim not in (2, 3) or 0 in array.shape:
         raise UserError(f"{path}: shape {array.shape}; a mask is a 2-D slice or a 3-D volume")
-    if array.dtype.kind == "f" and not (np.isfinite(array).all() and (array == np.round(array)).all()):
-        raise UserError(f"{path}: labels are not integers; write one integer per class")
-    if array.size and (array.min() < 0 or array.max() > 65535):
-        raise UserError(f"{path}: labels from {array.min()} to {array.max()}; use integers from 0 to 65535")
+    if array.dtype.kind not in "biuf":
+        raise UserError(f"{path}: values of type {array.dtype}; a mask has one integer per class")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise UserError(f"{path}: has NaN or infinite values; a mask has one integer per class")
+    if threshold is not None:
+        return (array > threshold).astype(np.int32), spacing
+    if array.dtype.kind == "f":
+        whole = np.round(array)
+        other = array[np.abs(array - whole) > ROUNDING]
+        if other.size:
+            raise UserError(
+                f"{path}: labels are not integers, {other[0]:g} for one; "
+                "write one integer per class, or give a threshold"
+            )
+        array = whole
+    if array.min() < 0 or array.max() > MOST:
+        raise UserError(f"{path}: labels from {array.min()} to {array.max()}; use integers from 0 to {MOST}")
     return array.astype(np.int32), spacing
 
 
@@ -128,30 +164,25 @@ def write_labels(
 ) -> None:
     """Write class indices with their file values (8 bits; 16 if a value needs them), whole or not at all.
 
-    A `path` in .nii.gz lies where the NIfTI file `like` lies; any other is PNG.
+    A `path` in .nii.gz lies where the NIfTI file `like` lies, on its very grid; any other is PNG.
+
+    Raises:
+        ValueError: a class without a value, or a value that no label file can hold.
+        UserError: the disc is full, or the folder cannot be written to.
     """
     from PIL import Image
 
     values = np.asarray(label_values if label_values is not None else range(int(classes.max(initial=0)) + 1))
+    if classes.min(initial=0) < 0 or classes.max(initial=0) >= len(values):
+        raise ValueError(f"classes from {classes.min()} to {classes.max()}, but {len(values)} label values")
+    if values.min() < 0 or values.max() > MOST:
+        raise ValueError(f"label values from {values.min()} to {values.max()}; a file holds 0 to {MOST}")
     labels = values.astype(np.uint8 if values.max() <= 255 else np.uint16)[classes]
     with atomic_write(path, "labels") as file:
         if like is not None and path.name.endswith(".nii.gz"):
-            file.write(_nifti_bytes(labels, like))
+            file.write(nifti_bytes(labels, like))
         else:
             Image.fromarray(labels).save(file, format="PNG")
-
-
-def is_nifti(path: Path) -> bool:
-    """Whether a file has an affine."""
-    return path.name.lower().endswith((".nii", ".nii.gz"))
-
-
-def read_affine(path: Path) -> np.ndarray:
-    """The 4 x 4 matrix from voxel indices of a NIfTI file to mm."""
-    import nibabel
-
-    image: Any = nibabel.load(path)  # pyright: ignore[reportPrivateImportUsage]
-    return np.asarray(image.affine, dtype=float)
 
 
 def _rescale(channel: np.ndarray, window: Sequence[float] = ()) -> np.ndarray:
@@ -168,19 +199,10 @@ def _read(path: Path, *, labels: bool = False) -> tuple[np.ndarray, tuple[float,
     name = path.name.lower()
     if not name.endswith(SUFFIXES):
         raise UserError(f"{path}: unknown format; use PNG, TIFF or NIfTI")
-    try:
-        if name.endswith(".png"):
-            return _read_pillow(path, labels), (1.0, 1.0)
-        if name.endswith((".tif", ".tiff")):
-            return _read_tiff(path, labels), (1.0, 1.0)
-        return _read_nifti(path, labels)
-    except (UserError, ImportError):
-        raise
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
-    except Exception as error:  # three decoders, a dozen exceptions for broken bytes
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path}: cannot be read ({reason}); write it again or move it away") from error
+    if is_nifti(path):
+        return read_nifti(path, labels=labels)
+    with reading(path):
+        return (_read_pillow if name.endswith(".png") else _read_tiff)(path, labels), (1.0, 1.0)
 
 
 def _read_pillow(path: Path, labels: bool) -> np.ndarray:
@@ -218,35 +240,3 @@ def _read_tiff(path: Path, labels: bool) -> np.ndarray:
     if axes in ("SYX", "CYX"):
         return array
     raise UserError(f"{path}: a stack of shape {array.shape}; export 2-D slices, one file each")
-
-
-def _read_nifti(path: Path, labels: bool) -> tuple[np.ndarray, tuple[float, ...]]:
-    import nibabel
-
-    image: Any = nibabel.load(path)  # pyright: ignore[reportPrivateImportUsage]
-    array = np.asanyarray(image.dataobj)
-    spacing = tuple(float(step) for step in image.header.get_zooms())
-    while array.ndim > 2 and array.shape[-1] == 1:
-        array = array[..., 0]
-    if array.ndim == 4 and not labels:  # as in the Decathlon
-        array, spacing = np.moveaxis(array, -1, 0), spacing[:3]
-    elif array.ndim not in (2, 3):
-        raise UserError(
-            f"{path}: shape {array.shape} is neither a slice nor a volume; write one file per case"
-        )
-    spacing = tuple(round(step, 6) for step in spacing[: array.ndim])  # headers are float32
-    if not all(np.isfinite(step) and step > 0 for step in spacing):
-        raise UserError(f"{path}: spacing {spacing} in the header; write the size of a voxel there")
-    return array, spacing
-
-
-def _nifti_bytes(labels: np.ndarray, like: Path) -> bytes:
-    import nibabel
-
-    source: Any = nibabel.load(like)  # pyright: ignore[reportPrivateImportUsage]
-    image: Any = nibabel.Nifti1Image(labels, source.affine)  # pyright: ignore[reportPrivateImportUsage]
-    if isinstance(source, nibabel.Nifti1Image):  # pyright: ignore[reportPrivateImportUsage]
-        image.set_qform(source.affine, int(source.header["qform_code"]))
-        image.set_sform(source.affine, int(source.header["sform_code"]) or 1)
-    image.header.set_xyzt_units("mm")
-    return gzip.compress(image.to_bytes(), mtime=0)
