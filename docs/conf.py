@@ -21,6 +21,7 @@ html_static_path = ["style.css"]
 html_css_files = ["style.css"]
 default_role = "literal"  # `name` in a docstring
 html_math_renderer = "mathml"
+smartquotes = False  # or `--out` in a help text becomes a dash
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 autodoc_typehints = "none"  # the signatures have them
