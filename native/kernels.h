@@ -43,6 +43,13 @@ struct Kernels {
     void (*distance_transform)(const Image&, const Metric&, Team&, float* out);
 };
 
-const Kernels& kernels();  // the best level that this processor has
+struct Level {
+    const char* name;
+    const Kernels* table;
+};
+
+const std::vector<Level>& levels();  // those that this processor has, the best one last
+void use_level(std::size_t index);   // of `levels`, from the next call on; without it, the best one
+const Kernels& kernels();            // of the level in use
 
 }  // namespace boundaryloss

@@ -3,10 +3,13 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/array.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
 
 #include <stdexcept>
+#include <string>
 
 #include "distance.h"
+#include "kernels.h"
 
 namespace nb = nanobind;
 using namespace boundaryloss;
@@ -58,4 +61,15 @@ NB_MODULE(_native, m) {
             distance_transform(labels, settings, out.data());
         },
         nb::arg("maps"), nb::arg("out"), nb::arg("spacing"), nb::arg("threads"));
+    // For tests and benchmarks: the levels, the best one last, and the choice of one for the whole process.
+    m.def("levels", [] {
+        nb::list names;
+        for (const Level& level : levels()) names.append(level.name);
+        return names;
+    });
+    m.def("use_level", [](const std::string& name) {
+        for (std::size_t index = 0; index < levels().size(); ++index)
+            if (levels()[index].name == name) return use_level(index);
+        throw std::invalid_argument("this processor or this build has no level " + name);
+    });
 }

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from levels import at_every_level
 from masks import gallery
 from scipy.ndimage import distance_transform_edt
 
@@ -14,7 +15,7 @@ def test_distance_transform_agrees_with_scipy(name):
         expected = torch.from_numpy(distance_transform_edt(mask.numpy(), sampling=spacing)).float()
         exact = set(spacing) == {1}
         for ours in (
-            distance_transform(mask, spacing=spacing),
+            at_every_level(distance_transform, mask, spacing=spacing),
             reference.distance_transform(mask[None], spacing)[0],
         ):
             torch.testing.assert_close(ours, expected, rtol=0 if exact else 1e-6, atol=0)
