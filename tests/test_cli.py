@@ -67,7 +67,7 @@ def test_train_predict_evaluate_in_turn(folder, capfd):
     assert "lesion_sensitivity" in out and "epoch 2/2" in err and len(err.strip().splitlines()) == 1
     assert (folder / "run/cases.csv").read_text().splitlines()[1].startswith("p5_z0,3,")
     assert run("predict", folder / "run", folder / "data/images", "--out", folder / "predicted") == 0
-    assert len(list((folder / "predicted").iterdir())) == 6
+    assert len(list((folder / "predicted").glob("*.png"))) == 6
     assert run("evaluate", folder / "predicted", folder / "data/masks", "--out", folder / "scores") == 0
     assert {"cases.csv", "summary.csv"} <= {path.name for path in (folder / "scores").iterdir()}
 

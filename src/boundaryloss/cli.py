@@ -4,6 +4,7 @@ Whatever is heavy is imported inside the commands, so that `--help` answers at o
 """
 
 import errno
+import functools
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -188,14 +189,26 @@ def train(
     help="The last epoch, or the best on the validation share.",
 )  # fmt: skip
 @click.option(
+    "--split", type=click.Choice(["test", "train"]), help="Only these cases of the run.  [default: all]"
+)
+@click.option(
     "--skip-bad", is_flag=True, help="Leave bad images out, named and counted, instead of stopping."
 )
-def predict(run: Path, images: Path, out: Path, checkpoint: str, skip_bad: bool) -> None:
+def predict(run: Path, images: Path, out: Path, checkpoint: str, split: str | None, skip_bad: bool) -> None:
     """Segment the images of a folder with a trained RUN: NIfTI to NIfTI, others to PNG."""
     from boundaryloss.training.predict import predict as predict_images
 
-    with _skipping(skip_bad) as on_bad:
-        count = predict_images(run, images, out, checkpoint=checkpoint, on_bad=on_bad)
+    with _skipping(skip_bad) as on_bad, _progress() as progress:
+        count = predict_images(
+            run,
+            images,
+            out,
+            checkpoint=checkpoint,
+            split=split,
+            on_bad=on_bad,
+            on_note=functools.partial(click.echo, err=True),
+            progress=progress,
+        )
     click.echo(f"{count} label files in {out}")
 
 

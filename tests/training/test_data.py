@@ -265,15 +265,16 @@ def test_write_labels_reads_back(tmp_path, values):
     np.testing.assert_array_equal(read_labels(tmp_path / "m.png"), np.array(values)[classes])
 
 
-def test_collate_pads_to_a_common_multiple_of_16():
-    sizes = [(20, 33), (32, 17)]
-    images = [np.ones((2, *size), np.float32) for size in sizes]
-    batch = collate(list(Slices(images, [np.ones(size, np.uint8) for size in sizes])))
-    assert batch["image"].shape == (2, 2, 32, 48)
-    assert batch["labels"].shape == (2, 1, 32, 48) and batch["labels"].dtype == torch.int64
-    assert (batch["size"], batch["name"]) == (sizes, ["0000", "0001"])
-    for i, (h, w) in enumerate(sizes):
-        assert batch["labels"][i].sum() == h * w == batch["labels"][i, 0, :h, :w].sum()
+def test_collate_stacks_one_size_and_pads_nothing():
+    def batch(*sizes):
+        images = [np.ones((2, *size), np.float32) for size in sizes]
+        return collate(list(Slices(images, [np.ones(size, np.uint8) for size in sizes])))
+
+    two = batch((20, 33), (20, 33))
+    assert two["image"].shape == (2, 2, 20, 33) and two["name"] == ["0000", "0001"]
+    assert two["labels"].shape == (2, 1, 20, 33) and two["labels"].dtype == torch.int64
+    with pytest.raises(RuntimeError, match="equal size"):
+        batch((20, 33), (32, 17))
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,7 @@ def test_train_predict_evaluate_volumes(tmp_path):
         ({"dimensions": 2, "patch": (16, 16), "augment": ("rotate90",)}, {}),
         ({"dimensions": 2, "patch": None, "deep_supervision": "full"}, {}),
         ({"precision": "bf16-mixed", "accumulate": 2}, {}),
+        ({"patch": (32, 16, 16), "map_from": "volume", "deep_supervision": "full"}, {}),  # larger than a case
         ({"num_workers": 1}, {}),
         ({}, {"labels": {"background": 0, "a": 1, "b": 2, "ignore": 3}}),
         ({"deep_supervision": "full"}, REGIONS),
@@ -121,7 +122,10 @@ def test_evaluate_leaves_out_unlabelled_voxels(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"patch": (32, 16, 8)}, r"patch \[32, 16, 8\] is larger than .*c\d_0000.nii.gz \(24 x 20 x 12\)"),
+        (
+            {"patch": (32, 16, 8), "loss": "gdl+official.BoundaryLoss"},
+            r"patch \[32, 16, 8\] is larger than a case.* count what pads it.*smallest case is 24 x 20 x 12",
+        ),
         ({"patch": (16, 16)}, "the network is 3-D; give 3 numbers"),
         ({"patch": (16, 16, 9)}, None),
         ({"patch": (16, 16, 8), "network": "basicunet", "features": (4,) * 5}, "multiples of 16"),

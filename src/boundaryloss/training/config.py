@@ -34,7 +34,6 @@ POSITIVE = (
     "epochs",
     "batch_size",
     "learning_rate",
-    "patches_per_case",
     "devices",
     "nodes",
     "accumulate",
@@ -73,8 +72,12 @@ class TrainConfig:
             objects, for the rest percentiles 0.5 and 99.5 of each image.
         target_spacing: voxel size in mm that volumes are resampled to; none given: their own.
         dimensions: of the network on volumes: 3, or 2 for one slice at a time, across the body.
-        patch: voxels that the network sees at once; none given: whole slices, of volumes up to 96 an axis.
-        patches_per_case: patches that an epoch takes of each case.
+        patch: voxels that the network sees at once. None given: slices of one size are seen whole. Volumes,
+            and slices of several sizes, have a patch of their median size, rounded up to a multiple of 16,
+            but at most 96 an axis in 3-D and 256 in 2-D. A smaller case is padded, and no loss counts that.
+        patches_per_case: patches that an epoch takes of each case; 0: see `steps_per_epoch`.
+        steps_per_epoch: batches in an epoch of each process, in place of `patches_per_case`. Both 0: as many
+            as show every case once, on patches at least 50.
         foreground: share of patches that have an object in their centre.
         map_from: `patch`: the distance map of what the network sees, or `volume`: of the whole volume, cut
             with the patch, so that an object beyond its edge still counts.
@@ -114,7 +117,8 @@ class TrainConfig:
     target_spacing: tuple[float, ...] | None = None
     dimensions: int = 3
     patch: tuple[int, ...] | None = None
-    patches_per_case: int = 1
+    patches_per_case: int = 0
+    steps_per_epoch: int = 0
     foreground: float = 0.5
     map_from: str = "patch"
     augment: tuple[str, ...] = ()
@@ -140,7 +144,7 @@ class TrainConfig:
         for name in POSITIVE:
             if not 0 < getattr(self, name) < float("inf"):
                 raise UserError(f"{name} must be greater than 0, got {getattr(self, name)}")
-        for name in ("seed", "num_workers", "fold", "halve_after"):
+        for name in ("seed", "num_workers", "fold", "halve_after", "patches_per_case", "steps_per_epoch"):
             if getattr(self, name) < 0:
                 raise UserError(f"{name} must not be negative, got {getattr(self, name)}")
         if not 0 <= self.validation < 1:
@@ -169,6 +173,8 @@ class TrainConfig:
             )
         if basic and self.deep_supervision != "none":
             raise UserError('deep_supervision needs network = "dynunet"')
+        if self.patches_per_case and self.steps_per_epoch:
+            raise UserError("patches_per_case and steps_per_epoch both say how long an epoch is; choose one")
         if self.map_from == "volume" and "scale" in self.augment:
             raise UserError(
                 'augment: "scale" changes distances, so the map of the volume would be stale; '

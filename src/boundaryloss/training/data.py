@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional
 from torch.utils.data import Dataset
 
 from boundaryloss.training.checks import Found, ct_windows, inspect
@@ -38,7 +37,6 @@ __all__ = [
 ]
 
 MOST_LABELS = 32  # more distinct values than this in masks: they are grey pictures, not labels
-MULTIPLE = 16  # four levels of halving in a U-Net
 IGNORE = 255  # the class index of voxels without a label
 
 
@@ -176,7 +174,7 @@ def class_indices(labels: np.ndarray, label_values: Sequence[int], ignore: int |
 class Slices(Dataset[dict[str, Any]]):
     """Slices in memory: ``{"image": float32 (C, H, W), "labels": int64 (1, H, W), "name": str}``.
 
-    `labels` may be missing (prediction). Sizes may differ: batch them with `collate`.
+    `labels` may be missing (prediction). Sizes may differ.
     """
 
     def __init__(
@@ -213,32 +211,19 @@ class Slices(Dataset[dict[str, Any]]):
         return item
 
 
-def collate(samples: Sequence[dict[str, Any]], multiple: int = MULTIPLE) -> dict[str, Any]:
-    """Batch samples of any size: zeros at the end of each axis, up to a common multiple of `multiple`.
-
-    ``"size"`` holds the size of each sample, for `on_file_grid`. What is no tensor comes as a list.
-    """
-    sizes = [tuple(sample["image"].shape[1:]) for sample in samples]
-    largest = [-(-max(sides) // multiple) * multiple for sides in zip(*sizes, strict=True)]
-    batch: dict[str, Any] = {"size": sizes}
-    for key, first in samples[0].items():
-        values = [sample[key] for sample in samples]
-        batch[key] = (
-            torch.stack([_padded(value, largest) for value in values]) if torch.is_tensor(first) else values
-        )
-    return batch
+def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Batch samples of one size; what is no tensor comes as a list."""
+    batch = {key: [sample[key] for sample in samples] for key in samples[0]}
+    return {
+        key: torch.stack(values) if torch.is_tensor(values[0]) else values for key, values in batch.items()
+    }
 
 
 def on_file_grid(batch: Mapping[str, Any], index: int, values: torch.Tensor) -> torch.Tensor:
     """`values` (C, *space) of one sample of a batch, as they lie on its file."""
     if "restore" in batch:  # volumes, which may have been turned and resampled
         return batch["restore"][index](values.cpu())
-    return values[(..., *(slice(0, n) for n in batch["size"][index]))]
-
-
-def _padded(values: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-    missing = [n - m for n, m in zip(shape, values.shape[1:], strict=True)]
-    return functional.pad(values, [amount for end in reversed(missing) for amount in (0, end)])
+    return values
 
 
 def _label_values(layout: Layout, found: set[int], wanted: Sequence[int] | None) -> tuple[int, ...]:

@@ -1,6 +1,5 @@
 """The batches of a run, shared out among its processes."""
 
-from functools import partial
 from typing import Any
 
 import lightning
@@ -8,7 +7,7 @@ import numpy as np
 from torch.utils.data import DataLoader, Subset
 
 from boundaryloss.training.config import TrainConfig
-from boundaryloss.training.data import MULTIPLE, collate
+from boundaryloss.training.data import collate
 from boundaryloss.training.rundata import RunData
 from boundaryloss.training.sampling import Draws, EpochSampler, ShareSampler
 from boundaryloss.training.volumes import FileGrid, Volumes
@@ -20,17 +19,18 @@ class Loaders(lightning.LightningDataModule):
     def __init__(self, data: RunData, config: TrainConfig) -> None:
         super().__init__()
         facts = data.facts(config)
-        self.config, self.patch = config, facts.get("patch")
+        self.config = config
         self.learn, self.validate = split_validation(data.train, config)
         self.test = FileGrid(data.test) if isinstance(data.test, Volumes) else data.test
         self.draws = Draws(
             self.learn,
             config,
-            patch=self.patch,
+            patch=facts.get("patch"),
             regions=data.regions,
             num_classes=len(data.label_values),
             spacing=data.spacing,
             slicewise=data.slicewise,
+            padded=data.padded,
         )
 
     def train_dataloader(self) -> DataLoader:
@@ -56,7 +56,7 @@ class Loaders(lightning.LightningDataModule):
             sampler=sampler,
             num_workers=self.config.num_workers,
             persistent_workers=self.config.num_workers > 0,
-            collate_fn=partial(collate, multiple=1 if self.patch else MULTIPLE),
+            collate_fn=collate,
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
         )
 

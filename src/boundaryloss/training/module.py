@@ -10,13 +10,13 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
-from boundaryloss.losses import BoundaryLoss, RegionBoundaryLoss
+from boundaryloss.losses import RegionBoundaryLoss
 from boundaryloss.training.config import from_dict
 from boundaryloss.training.data import IGNORE, on_file_grid
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.gradients import gradient_norm
-from boundaryloss.training.losses import make_loss
-from boundaryloss.training.networks import make_inferer, make_network
+from boundaryloss.training.losses import MonaiBoundaryLoss, OfficialBoundaryLoss, make_loss
+from boundaryloss.training.networks import make_inferer, make_network, run_whole
 from boundaryloss.training.processes import merged
 from boundaryloss.training.terms import classes_of, loss_terms
 
@@ -46,20 +46,22 @@ class SegmentationModule(lightning.LightningModule):
         patch = data.get("patch")
         slicewise = bool(data.get("slicewise"))
         self.inferer = make_inferer(patch, self.config.batch_size, slicewise=slicewise) if patch else None
-        boundary = getattr(self.loss, "boundary", None)
-        if self.config.map_from == "volume" and not isinstance(boundary, BoundaryLoss | None):
+        term = self.loss.boundary if isinstance(self.loss, RegionBoundaryLoss) else self.loss
+        if self.config.map_from == "volume" and isinstance(term, MonaiBoundaryLoss | OfficialBoundaryLoss):
             raise UserError(
                 f'map_from = "volume": the loss {self.config.loss} makes its own map; leave it out'
             )
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits `(batch, class, *space)` of `(batch, channel, *space)` of any size."""
-        logits: Any = self.network(images) if self.inferer is None else self.inferer(images, self.network)
+        if self.inferer is None:
+            return run_whole(self.network, images)
+        logits: Any = self.inferer(images, self.network)
         return logits
 
     def levels(self, images: Tensor) -> list[Tensor]:
-        """Logits of patches, at full resolution first; DynUNet's heads follow with deep supervision."""
-        logits = self.network(images)
+        """Logits of a training batch, at full resolution first; with deep supervision coarser ones follow."""
+        logits = run_whole(self.network, images) if self.inferer is None else self.network(images)
         if self.config.deep_supervision == "none":
             return [logits]
         heads: Any = self.network.heads
@@ -133,7 +135,7 @@ class SegmentationModule(lightning.LightningModule):
         overlap, size = np.sum(list(merged(self._counts).values()), axis=0).T
         self.log("validation_dice", float((2 * overlap / size.clip(min=1)).mean()))
 
-    def test_step(self, batch: dict[str, Any], batch_idx: int) -> list[tuple[np.ndarray, Tensor]]:
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> Any:
         """Return the class of every voxel, uint8 `(*space)`, and its probabilities, for each sample.
 
         Probabilities are float32 `(class, *space)`, or `(region, *space)` where the data have regions, on the

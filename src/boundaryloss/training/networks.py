@@ -1,4 +1,4 @@
-"""MONAI's U-Nets, by configuration, and how they see a whole volume."""
+"""MONAI's U-Nets, by configuration, and how they see a whole image."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,10 +6,13 @@ from typing import Any
 from monai.inferers.inferer import SliceInferer, SlidingWindowInferer
 from monai.networks.nets.basic_unet import BasicUNet
 from monai.networks.nets.dynunet import DynUNet
+from torch import Tensor, nn
 
 from boundaryloss.training.config import TrainConfig
 from boundaryloss.training.errors import UserError
+from boundaryloss.training.padding import cut_back, pad_edges
 
+MULTIPLE = 16  # of voxels that four halvings divide
 OVERLAP = 0.5  # of neighbouring windows
 COARSE = 2  # an axis with voxels so many times longer than the shortest waits before it is halved
 FULL = 256  # what DynUNet is built for where whole slices are seen
@@ -24,7 +27,7 @@ def make_network(config: TrainConfig, data: Mapping[str, Any]) -> BasicUNet | Dy
     patch, spacing = data.get("patch"), data["spacing"]
     outputs = len(data.get("regions") or ()) or data["num_classes"]
     if config.network == "basicunet":
-        if patch and (any(n % 16 for n in patch) or max(patch) == 16):
+        if patch and (any(n % MULTIPLE for n in patch) or max(patch) == MULTIPLE):
             raise UserError(
                 f"patch {list(patch)}: basicunet halves every axis four times; "
                 'choose multiples of 16, one of them above it, or network = "dynunet"'
@@ -73,9 +76,19 @@ def plan_levels(
         step = [s * k for s, k in zip(step, stride, strict=True)]
 
 
+def run_whole(network: nn.Module, images: Tensor) -> Tensor:
+    """Return the logits of `images` of any size; the edges are repeated up to a size that can be halved."""
+    size = images.shape[2:]
+    divisible = [-(-n // MULTIPLE) * MULTIPLE for n in size]
+    if max(divisible) == MULTIPLE:
+        divisible[-1] *= 2  # one voxel at the lowest level has no variance for the norm to divide by
+    return cut_back(network(pad_edges(images, divisible)), size)
+
+
 def make_inferer(patch: Sequence[int], batch_size: int, *, slicewise: bool = False) -> SlidingWindowInferer:
     """Windows of a patch's size over a volume, or over each slice of it, blended with Gaussian weights."""
     options: Any = {"sw_batch_size": batch_size, "overlap": OVERLAP, "mode": "gaussian"}
+    options["padding_mode"] = "replicate"  # of an image smaller than a window
     if slicewise:
         return SliceInferer(spatial_dim=2, roi_size=tuple(patch), **options)
     return SlidingWindowInferer(tuple(patch), **options)

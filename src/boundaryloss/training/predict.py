@@ -1,22 +1,26 @@
 """A trained run at work on new images."""
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning import Trainer
-from torch.utils.data import DataLoader
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch.utils.data import DataLoader, Dataset
 
+from boundaryloss.training.callbacks import Progress
 from boundaryloss.training.checkpoints import newest_checkpoint, read_checkpoint
+from boundaryloss.training.checks import oriented
 from boundaryloss.training.config import TrainConfig
-from boundaryloss.training.data import Case, Slices, collate, find_images, write_labels
+from boundaryloss.training.data import Case, collate, find_images, read_case, write_labels
 from boundaryloss.training.errors import UserError
-from boundaryloss.training.files import is_nifti, read_raw
+from boundaryloss.training.files import atomic_write, is_nifti, read_affine, read_raw
 from boundaryloss.training.module import SegmentationModule
 from boundaryloss.training.run import prepare_directory, quiet_lightning
 from boundaryloss.training.volumes import FileGrid, Volumes
 
-CHUNK = 64  # images in memory at a time
+ANOTHER_SCALE = 1.5  # times larger or smaller than in training: voxels that deserve a line
 
 
 def predict(
@@ -25,49 +29,112 @@ def predict(
     out: Path,
     *,
     checkpoint: str = "last",
+    split: str | None = None,
     on_bad: Callable[[str], None] | None = None,
+    on_note: Callable[[str], None] = lambda line: None,
+    progress: Progress = lambda done, total, text: None,
 ) -> int:
     """Segment every image of a folder, with the label values of the training masks, on the grid of its file.
 
-    NIfTI images give NIfTI labels with their affine, others PNG.
+    NIfTI images give NIfTI labels with their affine, others PNG. Each image is predicted alone, so that the
+    others change nothing. `out` gets the run's splits.json, too: it tells `evaluate` what was trained on.
 
     Args:
         run: a run's directory.
         images: a folder of images, or a data folder with `images/` or `imagesTs/` inside.
         out: where the label files go, new or empty.
         checkpoint: `last` or `best`.
+        split: `test` or `train`: predict only the images with the names of these cases of the run.
         on_bad: gets a line about each image that cannot be used, which is left out; without it that is an
             error.
+        on_note: gets a line about images that the run was trained on, and about voxels of another size.
+        progress: is called with images done, images in all, and the name of the last one.
 
     Returns:
-        The number of files written.
+        The number of label files written.
 
     Raises:
-        UserError: no usable checkpoint, unreadable images, or another number of channels than in training.
+        UserError: no usable checkpoint, no or unreadable images, or another number of channels than in
+            training.
     """
     module, config = load_run(run, checkpoint)
-    data = module.data
+    data, parts = module.data, _read_split(run)
     cases = find_images(images, numbered=data.get("numbered", False))
-    good = [case for case in cases if _is_good(case, run, data, on_bad)]
+    if split is not None:
+        cases = [case for case in cases if case.name in parts[split]]
+        if not cases:
+            raise UserError(
+                f"{images}: no image has the name of a {split} case of {run} (see its splits.json)"
+            )
+    spacings = {case: _check(case, run, data, on_bad) for case in cases}
+    good = [case for case in cases if spacings[case] is not None]
     if not good:
         raise UserError(f"{images}: no image in it can be used")
+    seen = {case.name for case in good} & {*parts["train"]}
+    if seen and split is None:
+        on_note(
+            f"{run} was trained on {len(seen)} of these {len(good)} images, by their names; "
+            "--split test leaves them out"
+        )
+    if config.target_spacing is None and config.spacing is None:
+        _tell_of_other_scales({case: spacings[case] for case in good}, data["spacing"], on_note)
     prepare_directory(out)
+    if (run / "splits.json").exists():
+        with atomic_write(out / "splits.json", "split") as file:
+            file.write((run / "splits.json").read_bytes())
+    volumes = FileGrid(Volumes(good, data, config.target_spacing)) if _axes(data) == 3 else None
     with quiet_lightning():
         trainer = Trainer(
-            accelerator=config.accelerator,
+            accelerator="cpu"
+            if config.accelerator == "cpu"
+            else "auto",  # trained on a GPU, here there may be none
             devices=1,
             precision=config.precision,  # pyright: ignore[reportArgumentType]
             logger=False,
+            callbacks=[_Writer(good, out, tuple(data["label_values"]), progress)],
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        for chunk in _chunks(good, 1 if _axes(data) == 3 else CHUNK):
-            batches: Any = trainer.predict(module, _loader(chunk, config, data))
-            for case, classes in zip(chunk, (one for batch in batches for one in batch), strict=True):
-                suffix = ".nii.gz" if is_nifti(case.image) else ".png"
-                write_labels(out / f"{case.name}{suffix}", classes, tuple(data["label_values"]), case.image)
+        loader = DataLoader(volumes or _Images(good, data.get("windows") or ()), collate_fn=collate)
+        trainer.predict(module, loader, return_predictions=False)
     return len(good)
+
+
+class _Images(Dataset[dict[str, Any]]):
+    """Slices to predict, read one by one."""
+
+    def __init__(self, cases: Sequence[Case], windows: Sequence[Any]) -> None:
+        self.cases, self.windows = cases, windows
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        image, _ = read_case(self.cases[index], windows=self.windows)
+        return {"image": torch.from_numpy(image)}
+
+
+class _Writer(Callback):
+    """Write each prediction as it comes."""
+
+    def __init__(self, cases: Sequence[Case], out: Path, values: tuple[int, ...], progress: Progress) -> None:
+        self.cases, self.out, self.values, self.progress = cases, out, values, progress
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Write the label file of one image."""
+        case, (classes,) = self.cases[batch_idx], outputs
+        suffix = ".nii.gz" if is_nifti(case.image) else ".png"
+        write_labels(self.out / f"{case.name}{suffix}", classes, self.values, case.image)
+        self.progress(batch_idx + 1, len(self.cases), case.name)
 
 
 def load_run(run: Path, checkpoint: str = "last") -> tuple[SegmentationModule, TrainConfig]:
@@ -89,10 +156,25 @@ def load_run(run: Path, checkpoint: str = "last") -> tuple[SegmentationModule, T
     return module.eval(), module.config
 
 
-def _is_good(case: Case, run: Path, data: dict[str, Any], on_bad: Callable[[str], None] | None) -> bool:
-    """Whether an image is like those in training; each is read before anything is written."""
+def _read_split(run: Path) -> dict[str, list[str]]:
+    """The names of the run's cases to train and to test on; none where it keeps none."""
+    path = run / "splits.json"
+    if not path.exists():
+        return {"train": [], "test": []}
     try:
-        arrays = [read_raw(path)[0] for path in case.images]
+        split = json.loads(path.read_text(encoding="utf-8"))
+        return {name: [str(case) for case in split[name]] for name in ("train", "test")}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{path} is damaged; it must hold the lists train and test") from None
+
+
+def _check(
+    case: Case, run: Path, data: dict[str, Any], on_bad: Callable[[str], None] | None
+) -> tuple[float, ...] | None:
+    """The spacing of an image like those in training; each is read before anything is written."""
+    try:
+        found = [read_raw(path) for path in case.images]
+        arrays, spacing = [array for array, _ in found], found[0][1]
         channels, axes = sum(map(len, arrays)), arrays[0].ndim - 1
         if channels != data["channels"]:
             raise UserError(
@@ -102,26 +184,31 @@ def _is_good(case: Case, run: Path, data: dict[str, Any], on_bad: Callable[[str]
             raise UserError(f"{case.image} is {axes}-D, the run {run} was trained on {_axes(data)}-D images")
         if len({array.shape[1:] for array in arrays}) > 1:
             raise UserError(f"{case.image}: its channels differ in size; resample them onto one grid")
+        return oriented(spacing, read_affine(case.image)) if axes == 3 else spacing
     except UserError as error:
         if on_bad is None:
             raise
         on_bad(str(error))
-        return False
-    return True
+        return None
+
+
+def _tell_of_other_scales(
+    spacings: dict[Case, Any], trained: Sequence[float], on_note: Callable[[str], None]
+) -> None:
+    """One line about the images whose voxels are much larger or smaller than those in training."""
+    far = [
+        case
+        for case, spacing in spacings.items()
+        if any(max(s / t, t / s) > ANOTHER_SCALE for s, t in zip(spacing, trained, strict=False))
+    ]
+    if far:
+        mine, theirs = (" x ".join(f"{s:g}" for s in steps) for steps in (spacings[far[0]], trained))
+        on_note(
+            f"{len(far)} of {len(spacings)} images have voxels of another size than in training "
+            f"({far[0].image.name}: {mine} mm, there {theirs}); resample them for a prediction to trust"
+        )
 
 
 def _axes(data: dict[str, Any]) -> int:
     """How many axes an image has that the run can predict."""
     return 3 if data.get("slicewise") else len(data["spacing"])
-
-
-def _chunks(cases: list[Case], size: int) -> Iterator[list[Case]]:
-    return (cases[start : start + size] for start in range(0, len(cases), size))
-
-
-def _loader(cases: list[Case], config: TrainConfig, data: dict[str, Any]) -> DataLoader:
-    if _axes(data) == 3:
-        volumes = FileGrid(Volumes(cases, data, config.target_spacing))
-        return DataLoader(volumes, batch_size=1, collate_fn=lambda samples: collate(samples, 1))
-    slices = Slices.from_cases(cases, windows=data.get("windows") or ())
-    return DataLoader(slices, batch_size=config.batch_size, collate_fn=collate)

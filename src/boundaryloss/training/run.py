@@ -26,6 +26,7 @@ from boundaryloss.training.metrics import summarise, write_csv
 from boundaryloss.training.module import SegmentationModule
 from boundaryloss.training.processes import is_first_process, launched
 from boundaryloss.training.rundata import RunData, load_data
+from boundaryloss.training.sampling import count_draws
 
 __all__ = [
     "RunData",
@@ -88,7 +89,8 @@ def train(
 
 def count_steps(data: RunData, config: TrainConfig) -> int:
     """How often `on_step` will be called."""
-    draws = len(split_validation(data.train, config)[0]) * config.patches_per_case
+    cases = len(split_validation(data.train, config)[0])
+    draws = count_draws(cases, config, data.facts(config).get("patch"))
     return config.epochs * math.ceil(draws / (config.batch_size * math.prod(launched(config))))
 
 

@@ -7,16 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from boundaryloss.training.config import TrainConfig
+from boundaryloss.training.config import TERMS, TrainConfig
 from boundaryloss.training.data import Collection, Slices, find_cases
 from boundaryloss.training.errors import UserError
+from boundaryloss.training.networks import MULTIPLE
 from boundaryloss.training.phantom import phantom
 from boundaryloss.training.volumes import Volumes
 
 PHANTOM_SIDE = 96  # pixels
 PHANTOM_SIZES = (200, 100)  # slices to train and to test on
 PHANTOM_SEEDS = (0, 1_000_003)  # two series that share no slice
-PATCH, PLANE = 96, 256  # the usual patch of a volume and of a slice of one, in voxels along each axis
+LONGEST = {3: 96, 2: 256}  # voxels of the usual patch along each axis, by the network's dimensions
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class RunData:
     channels: int
     spacing: tuple[float, ...]
     patch: tuple[int, ...] | None = None
+    padded: bool = False  # whether a case to train on is smaller than the patch
     regions: tuple[tuple[int, ...], ...] = ()  # their class indices; none: the classes exclude each other
     painted: tuple[int, ...] = ()  # the class index that each region is written as
     ignore_value: int | None = None
@@ -47,7 +49,8 @@ class RunData:
         """
         config = TrainConfig() if config is None else config
         layout = collection.layout
-        patch = choose_patch(collection, config)
+        shapes = _training_shapes(collection, config)
+        patch = choose_patch(shapes, config, volumes=collection.dimensions == 3)
         common: dict[str, Any] = {
             "label_values": collection.label_values,
             "ignore_value": layout.ignore,
@@ -70,6 +73,7 @@ class RunData:
             channels=collection.channels,
             spacing=tuple(map(float, spacing)),
             patch=patch,
+            padded=_find_padding(shapes, patch, config),
             slicewise=collection.dimensions > len(spacing),
             regions=collection.regions,
             painted=tuple(index[value] for value in layout.region_values),
@@ -96,7 +100,7 @@ class RunData:
             "label_values": list(self.label_values),
             "spacing": list(self.spacing),
             "numbered": self.numbered,
-            "ignore": self.ignore_value is not None,
+            "ignore": self.ignore_value is not None or self.padded,
             "regions": [list(region) for region in self.regions],
             "painted": list(self.painted),
             "windows": [list(window) for window in self.windows],
@@ -136,27 +140,56 @@ def load_data(
     return RunData.from_collection(collection, config)
 
 
-def choose_patch(collection: Collection, config: TrainConfig) -> tuple[int, ...] | None:
-    """The patch of the configuration if it fits every case, or one that does; None for whole slices."""
-    axes = min(collection.dimensions, config.dimensions)
-    if config.target_spacing is not None and collection.dimensions == 2:
-        raise UserError("target_spacing is for volumes; leave it out")
-    shapes, spacings = {}, {}
-    for case in collection.train:
-        found = collection.found[case.name]
-        spacings[case] = config.target_spacing or found.spacing
-        steps = zip(found.shape, found.spacing, spacings[case], strict=True)
-        shapes[case] = tuple(round((n - 1) * old / new) + 1 for n, old, new in steps)[:axes]
+def choose_patch(
+    shapes: Sequence[tuple[int, ...]], config: TrainConfig, *, volumes: bool
+) -> tuple[int, ...] | None:
+    """Return the patch of the configuration, or the usual one of training cases of these shapes.
+
+    The usual patch covers the median size along each axis, rounded up to a multiple of 16, but at most 96
+    voxels in 3-D and 256 in 2-D. `dynunet` takes an axis below 16 voxels as it is. Slices of one size are
+    seen whole: None.
+
+    Raises:
+        UserError: a patch with another number of axes, or slices that are too small to be seen whole.
+    """
+    axes = len(shapes[0])
     if config.patch is not None:
         if len(config.patch) != axes:
             raise UserError(f"patch {list(config.patch)}: the network is {axes}-D; give {axes} numbers")
-        for case, shape in shapes.items():
-            if any(n > m for n, m in zip(config.patch, shape, strict=True)):
-                raise UserError(
-                    f"patch {list(config.patch)} is larger than {case.image} "
-                    f"({' x '.join(map(str, shape))}); choose a smaller one"
-                )
-    for case, (first, second, *_) in spacings.items():
+        return config.patch
+    turned = "rotate90" in config.augment
+    if not volumes and len(set(shapes)) == 1:
+        (shape,) = set(shapes)
+        if max(shape) <= MULTIPLE:
+            raise UserError(
+                f"slices of {' x '.join(map(str, shape))} pixels: the network halves each axis four times; "
+                f"make them larger, or set patch = {[2 * MULTIPLE] * 2}, which pads them"
+            )
+        halved = config.deep_supervision == "none" or not any(n % MULTIPLE for n in shape)
+        if halved and not (turned and shape[0] != shape[1]):
+            return None
+    median = np.median(shapes, axis=0).astype(int).tolist()
+    if turned:
+        median[:2] = [max(median[:2])] * 2
+    return tuple(
+        n
+        if n < MULTIPLE and config.network == "dynunet"
+        else min(-(-n // MULTIPLE) * MULTIPLE, LONGEST[axes])
+        for n in median
+    )
+
+
+def _training_shapes(collection: Collection, config: TrainConfig) -> list[tuple[int, ...]]:
+    """The size of every case to train on, as the network sees it: resampled; of volumes perhaps a plane."""
+    axes = min(collection.dimensions, config.dimensions)
+    if config.target_spacing is not None and collection.dimensions == 2:
+        raise UserError("target_spacing is for volumes; leave it out")
+    if config.map_from == "volume" and axes < collection.dimensions:
+        raise UserError('map_from = "volume" measures in 3-D; choose "patch", or dimensions = 3')
+    shapes = []
+    for case in collection.train:
+        found = collection.found[case.name]
+        first, second, *_ = spacing = config.target_spacing or found.spacing
         if (
             collection.dimensions == 3
             and "rotate90" in config.augment
@@ -166,9 +199,21 @@ def choose_patch(collection: Collection, config: TrainConfig) -> tuple[int, ...]
                 f'augment: "rotate90" swaps the first two axes, but the spacing of {case.image} is '
                 f"{first:g} and {second:g} there; remove it, or give an equal target_spacing"
             )
-    if config.map_from == "volume" and axes < collection.dimensions:
-        raise UserError('map_from = "volume" measures in 3-D; choose "patch", or dimensions = 3')
-    if config.patch is not None or collection.dimensions == 2:
-        return config.patch
-    smallest = [min(sides) for sides in zip(*shapes.values(), strict=True)]
-    return tuple(min(PATCH if axes == 3 else PLANE, n // 16 * 16) if n >= 16 else n for n in smallest)
+        steps = zip(found.shape, found.spacing, spacing, strict=True)
+        shapes.append(tuple(round((n - 1) * old / new) + 1 for n, old, new in steps)[:axes])
+    return shapes
+
+
+def _find_padding(
+    shapes: Sequence[tuple[int, ...]], patch: tuple[int, ...] | None, config: TrainConfig
+) -> bool:
+    """Whether a case is smaller than the patch; a loss that would count the padding is refused."""
+    if patch is None or all(n >= m for shape in shapes for n, m in zip(shape, patch, strict=True)):
+        return False
+    if config.loss.endswith(TERMS[1:]):
+        smallest = [min(sides) for sides in zip(*shapes, strict=True)]
+        raise UserError(
+            f"patch {list(patch)} is larger than a case, and {config.loss} would count what pads it; "
+            f"choose a smaller patch: the smallest case is {' x '.join(map(str, smallest))}"
+        )
+    return True

@@ -4,6 +4,7 @@ Everything random is a function of (seed, epoch, position): the same on one proc
 number of workers, and in a run that was killed and goes on.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -28,12 +29,15 @@ from boundaryloss.distance import signed_distance_map
 from boundaryloss.training.config import TrainConfig
 from boundaryloss.training.data import IGNORE
 from boundaryloss.training.errors import UserError
+from boundaryloss.training.padding import cut_back, pad_edges
+from boundaryloss.training.processes import launched
 
+STEPS = 50  # of an epoch on patches, at least
 CENTRES = 5_000  # voxels of a class, evenly picked, that a patch may be centred on
 
 
 class Draws(Dataset[dict[str, Any]]):
-    """Each case `patches_per_case` times, cut and augmented; indexed by (epoch, position).
+    """The draws of every epoch, each a case cut and augmented; indexed by (epoch, position).
 
     Args:
         samples: `Slices`, `Volumes`, or a part of either.
@@ -43,6 +47,8 @@ class Draws(Dataset[dict[str, Any]]):
         num_classes: number of classes, the background included.
         spacing: voxel size of samples that do not say theirs.
         slicewise: whether to cut slices out of volumes.
+        padded: whether some sample is smaller than the patch. Then samples are padded by their own edges, and
+            ``"inside"`` says which voxels are not padding.
     """
 
     def __init__(
@@ -55,26 +61,32 @@ class Draws(Dataset[dict[str, Any]]):
         num_classes: int,
         spacing: Sequence[float],
         slicewise: bool = False,
+        padded: bool = False,
     ) -> None:
         self.samples, self.config, self.regions = samples, config, regions
         self.num_classes, self.spacing, self.patch = num_classes, tuple(spacing), patch
+        self.padded = padded
+        self.size = count_draws(len(samples), config, patch)
         self.centres: dict[int, list[Tensor]] = {}
-        self.keys = ["image", "labels", *(["signed_distance"] if config.map_from == "volume" else [])]
+        more = {"signed_distance": config.map_from == "volume", "inside": padded}
+        self.keys = ["image", "labels", *(name for name, wanted in more.items() if wanted)]
         crop = [] if patch is None else _crop(self.keys, patch, config.foreground, num_classes, slicewise)
         self.transform = Compose([*crop, *_augment(self.keys, patch, config, spacing)])
 
     def __len__(self) -> int:
-        return len(self.samples) * self.config.patches_per_case
+        return self.size
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         epoch, position = key
-        index = position % len(self.samples)
-        sample = dict(self.samples[index])
+        index = (epoch * self.size + position) % len(self.samples)
+        sample: dict[str, Any] = dict(self.samples[index])
         extra = {name: sample.pop(name) for name in ("name", "spacing") if name in sample}
         if self.config.map_from == "volume":
             sample["signed_distance"] = self._map(sample["labels"], extra.get("spacing", self.spacing))
+        if self.padded and self.patch:
+            sample = self._pad(sample)
         if self.patch:
-            sample["centres"] = self._centres(index, sample["labels"])
+            sample["centres"] = self._centres(index, sample)
         state = np.random.SeedSequence([self.config.seed, epoch, position]).generate_state(1)
         self.transform.set_random_state(seed=int(state[0]))
         drawn: Any = self.transform(sample)
@@ -82,7 +94,8 @@ class Draws(Dataset[dict[str, Any]]):
         tensors = {key: convert_to_tensor(drawn[key], track_meta=False) for key in self.keys}
         if "spacing" in extra:
             extra["spacing"] = extra["spacing"][: len(self.spacing)]
-        return {**tensors, **extra, "labels": tensors["labels"].long()}
+        kinds = {"labels": torch.long, "inside": torch.bool}
+        return {**{key: value.to(kinds.get(key, value.dtype)) for key, value in tensors.items()}, **extra}
 
     def _map(self, labels: Tensor, spacing: Sequence[float]) -> Tensor:
         """The exact map of the whole sample; a few nanoseconds a voxel, so it is not kept."""
@@ -91,11 +104,33 @@ class Draws(Dataset[dict[str, Any]]):
             return signed_distance_map(masks[None], spacing=spacing)[0]
         return signed_distance_map(labels, self.num_classes, spacing=spacing, ignore_index=IGNORE)[0]
 
-    def _centres(self, index: int, labels: Tensor) -> list[Tensor]:
+    def _pad(self, sample: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The sample with its edges repeated up to the patch, and where it is itself."""
+        assert self.patch is not None
+        shape = sample["labels"].shape[1:]
+        size = [max(n, m) for n, m in zip(shape, (*self.patch, *shape[len(self.patch) :]), strict=True)]
+        inside = torch.zeros(1, *size, dtype=torch.uint8)
+        cut_back(inside, shape).fill_(1)
+        return {**{key: pad_edges(value, size) for key, value in sample.items()}, "inside": inside}
+
+    def _centres(self, index: int, sample: dict[str, Tensor]) -> list[Tensor]:
         if index not in self.centres:
+            labels = sample["labels"]
+            if "inside" in sample:  # nothing is centred on padding
+                labels = labels.masked_fill(sample["inside"] == 0, IGNORE)
             found: Any = map_classes_to_indices(labels, self.num_classes, max_samples_per_class=CENTRES)
             self.centres[index] = found
         return self.centres[index]
+
+
+def count_draws(cases: int, config: TrainConfig, patch: Sequence[int] | None) -> int:
+    """How many draws an epoch takes of so many cases, on all processes together."""
+    batch = config.batch_size * math.prod(launched(config))
+    if config.steps_per_epoch:
+        return config.steps_per_epoch * batch
+    if config.patches_per_case:
+        return cases * config.patches_per_case
+    return cases if patch is None else max(cases, STEPS * batch)
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -164,9 +199,7 @@ def _augment(
     made = {
         "flip": [RandFlipd(keys, prob=0.5, spatial_axis=axis) for axis in axes],
         "rotate90": [RandRotate90d(keys, prob=0.75, max_k=3, spatial_axes=(0, 1))],
-        "scale": [
-            RandZoomd(keys, prob=0.3, min_zoom=0.8, max_zoom=1.25, mode=modes, padding_mode="constant")
-        ],
+        "scale": [RandZoomd(keys, prob=0.3, min_zoom=0.8, max_zoom=1.25, mode=modes, padding_mode="edge")],
         "intensity": [
             RandScaleIntensityd("image", factors=0.2, prob=0.5),
             RandShiftIntensityd("image", offsets=0.1, prob=0.5),

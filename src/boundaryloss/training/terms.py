@@ -51,28 +51,36 @@ def loss_terms(
         data: the run's `spacing` and `regions`.
         for_boundary: logits of the levels that carry the boundary term; default: the first of `outputs`.
     """
-    targets = [_target(_resized(batch["labels"], logits), data) for logits in outputs]
-    if not isinstance(loss, RegionBoundaryLoss):
-        return _weighted([loss(*level) for level in zip(outputs, targets, strict=True)]), None
-    levels = zip(outputs[:1] if for_boundary is None else for_boundary, targets, strict=False)
-    region = _weighted([loss.region(*level) for level in zip(outputs, targets, strict=True)])
-    return region, _weighted([_boundary(loss, *level, batch, data) for level in levels])
+    both = isinstance(loss, RegionBoundaryLoss)
+    if isinstance(loss, BoundaryLoss):
+        return _weighted([_boundary(loss, logits, batch, data) for logits in outputs]), None
+    labels = batch["labels"]
+    if "inside" in batch:
+        labels = labels.masked_fill(~batch["inside"], IGNORE)
+    targets = [_target(_resized(labels, logits), data) for logits in outputs]
+    region_loss = loss.region if both else loss
+    region = _weighted([region_loss(*level) for level in zip(outputs, targets, strict=True)])
+    if not both:
+        return region, None
+    levels = outputs[:1] if for_boundary is None else for_boundary
+    return region, _weighted(
+        [_boundary(cast(torch.nn.Module, loss.boundary), logits, batch, data) for logits in levels]
+    )
 
 
 def _boundary(
-    loss: RegionBoundaryLoss,
-    logits: Tensor,
-    target: Tensor,
-    batch: Mapping[str, Any],
-    data: Mapping[str, Any],
+    term: torch.nn.Module, logits: Tensor, batch: Mapping[str, Any], data: Mapping[str, Any]
 ) -> Tensor:
-    regions = bool(data.get("regions"))
-    ignore = bool(data.get("ignore"))
-    mask = ~target[:, -1:] if regions and ignore else None
-    target = target[:, : logits.shape[1]] if regions else target
+    """Measure in labels that go on beyond an edge, since it is no boundary; the loss leaves padding out."""
+    target = _target(_resized(batch["labels"], logits), data)
+    mask = _resized(batch["inside"], logits).bool() if "inside" in batch else None
+    if data.get("ignore"):
+        labelled = ~target[:, -1:] if data.get("regions") else target != IGNORE
+        mask = labelled if mask is None else mask & labelled
+    if data.get("regions"):
+        target = target[:, : logits.shape[1]]
     if "signed_distance" in batch:
-        valid = target != IGNORE if ignore and not regions else mask
-        return cast(BoundaryLoss, loss.boundary).integrate(logits, batch["signed_distance"], mask=valid)
+        return cast(BoundaryLoss, term).integrate(logits, batch["signed_distance"], mask=mask)
     scale = [full / n for full, n in zip(batch["labels"].shape[2:], logits.shape[2:], strict=True)]
     spacings = [
         tuple(s * k for s, k in zip(spacing, scale, strict=True))
@@ -80,9 +88,9 @@ def _boundary(
     ]
     if len(set(spacings)) == 1:
         usual = spacings[0] == tuple(data["spacing"])
-        return loss.boundary(logits, target, spacing=None if usual else spacings[0], mask=mask)
+        return term(logits, target, spacing=None if usual else spacings[0], mask=mask)
     each = [
-        loss.boundary(
+        term(
             logits[i : i + 1],
             target[i : i + 1],
             spacing=spacing,
