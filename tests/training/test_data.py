@@ -140,7 +140,7 @@ def _colour_mask(path):
 
 
 def _unknown_format(path):
-    (path / "images" / "test_1.jpg").write_bytes(b"")
+    (path / "images" / "test_1.bmp").write_bytes(b"")
 
 
 def _same_name(path):
@@ -177,7 +177,7 @@ def _stack(path):
         (_other_size, "masks/test_1.png", "20 x 25, but its image is 20 x 24"),
         (_other_channels, "images/test_1.png", "3 channels"),
         (_colour_mask, "masks/test_1.png", "colour picture"),
-        (_unknown_format, "images/test_1.jpg", "unknown format"),
+        (_unknown_format, "images/test_1.bmp", "unknown format"),
         (_same_name, "images/test_1.tif", "same name"),
         (_fractions, "masks/test_1.tif", "not integers"),
         (_volume, "masks/test_1.png", "20 x 24, but its image is 20 x 24 x 5"),

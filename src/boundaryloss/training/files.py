@@ -1,16 +1,17 @@
-"""Reading and writing single PNG, TIFF and NIfTI files."""
+"""Read and write single files: PNG, TIFF, JPEG (images only) and NIfTI."""
 
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
-from boundaryloss.training.errors import UserError, reading
+from boundaryloss.training.errors import UserError
 from boundaryloss.training.nifti import is_nifti, nifti_bytes, read_affine, read_nifti, same_grid
+from boundaryloss.training.rasters import JPEG, PNG, TIFF, read_raster
 
 __all__ = [
     "SUFFIXES",
@@ -29,7 +30,7 @@ __all__ = [
 
 ROUNDING = 1e-3  # 2.9999999993 is 3: what a label may have lost in floating point, or by a scaled header
 MOST = 65535  # the largest label, that of 16 bits
-SUFFIXES = (".png", ".tif", ".tiff", ".nii", ".nii.gz")
+SUFFIXES = (*PNG, *TIFF, *JPEG, ".nii", ".nii.gz")
 
 
 @contextmanager
@@ -131,15 +132,26 @@ def read_label_map(path: Path, threshold: float | None = None) -> tuple[np.ndarr
     """
     array, spacing = _read(path, labels=True)
     if array.ndim == 3 and len(spacing) == 2:  # channels of a picture
+        if (
+            len(array) in (2, 4)
+            and array.dtype.kind == "u"
+            and (array[-1] == np.iinfo(array.dtype).max).all()
+        ):
+            array = array[:-1]  # alpha that hides nothing
         if not (array == array[:1]).all():
-            raise UserError(f"{path}: a colour picture; a mask has one channel with one integer per class")
+            raise UserError(
+                f"{path}: a colour picture, or one with transparency; "
+                "a mask has one channel with one integer per class"
+            )
         array = array[0]
     if array.ndim not in (2, 3) or 0 in array.shape:
         raise UserError(f"{path}: shape {array.shape}; a mask is a 2-D slice or a 3-D volume")
     if array.dtype.kind not in "biuf":
         raise UserError(f"{path}: values of type {array.dtype}; a mask has one integer per class")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise UserError(f"{path}: has NaN or infinite values; a mask has one integer per class")
+    if array.dtype.kind == "f":
+        array = array.astype(np.float64)  # float16 cannot be compared with `MOST`
+        if not np.isfinite(array).all():
+            raise UserError(f"{path}: has NaN or infinite values; a mask has one integer per class")
     if threshold is not None:
         return (array > threshold).astype(np.int32), spacing
     if array.dtype.kind == "f":
@@ -198,45 +210,7 @@ def _read(path: Path, *, labels: bool = False) -> tuple[np.ndarray, tuple[float,
     """The array of a file, channels first, and its spacing."""
     name = path.name.lower()
     if not name.endswith(SUFFIXES):
-        raise UserError(f"{path}: unknown format; use PNG, TIFF or NIfTI")
+        raise UserError(f"{path}: unknown format; use PNG, TIFF or NIfTI, or JPEG for images")
     if is_nifti(path):
         return read_nifti(path, labels=labels)
-    with reading(path):
-        return (_read_pillow if name.endswith(".png") else _read_tiff)(path, labels), (1.0, 1.0)
-
-
-def _read_pillow(path: Path, labels: bool) -> np.ndarray:
-    from PIL import Image
-
-    with Image.open(path) as picture:
-        if picture.mode in ("LA", "La"):
-            picture = picture.getchannel(0)
-        indices = labels and picture.mode == "P"  # of a palette: what a mask means by it
-        if not indices and picture.mode not in ("1", "L", "I", "F", "RGB", "I;16", "I;16B", "I;16L"):
-            picture = picture.convert("RGB")
-        array = np.array(picture)
-    return np.moveaxis(array, -1, 0) if array.ndim == 3 else array
-
-
-def _read_tiff(path: Path, labels: bool) -> np.ndarray:
-    import tifffile
-
-    with tifffile.TiffFile(path) as file:
-        series: Any = file.series[0]
-        try:
-            array, axes = series.asarray(), series.axes
-        except ValueError as error:
-            if "imagecodecs" not in str(error):
-                raise
-            return _read_pillow(
-                path, labels
-            )  # compressed in a way tifffile needs a further package for, Pillow not
-    array = array.squeeze(tuple(i for i, n in enumerate(array.shape) if n == 1 and axes[i] not in "YX"))
-    axes = "".join(axis for axis, n in zip(axes, series.shape, strict=True) if n != 1 or axis in "YX")
-    if axes == "YX":
-        return array
-    if axes in ("YXS", "YXC"):
-        return np.moveaxis(array, -1, 0)
-    if axes in ("SYX", "CYX"):
-        return array
-    raise UserError(f"{path}: a stack of shape {array.shape}; export 2-D slices, one file each")
+    return read_raster(path, labels=labels), (1.0, 1.0)
