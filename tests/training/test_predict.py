@@ -1,10 +1,16 @@
+import json
+import shutil
+
 import numpy as np
 import pytest
+import torch
+from datasets import save
 from PIL import Image
 
 from boundaryloss.training.config import TrainConfig
 from boundaryloss.training.data import Slices
 from boundaryloss.training.errors import UserError
+from boundaryloss.training.loaders import Loaders
 from boundaryloss.training.predict import load_run, predict
 from boundaryloss.training.run import RunData, train
 
@@ -62,3 +68,83 @@ def test_predict_with_a_damaged_checkpoint(run, tmp_path):
     (tmp_path / "checkpoints/last.ckpt").write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match="is damaged or no checkpoint"):
         predict(tmp_path, tmp_path, tmp_path / "out")
+
+
+SHAPES = {"a": (20, 37), "b": (50, 45), "c": (16, 16)}
+
+
+@pytest.fixture
+def noise(tmp_path):
+    """A folder of images of different sizes that the network is not sure about."""
+    rng = np.random.default_rng(1)
+    (tmp_path / "noise").mkdir()
+    for name, shape in SHAPES.items():
+        Image.fromarray(rng.integers(0, 256, shape, np.uint8)).save(tmp_path / f"noise/{name}.png")
+    return tmp_path / "noise"
+
+
+def test_predict_of_one_image_is_that_in_a_folder(run, noise, tmp_path):
+    told = []
+    predict(run, noise, tmp_path / "all", progress=lambda *step: told.append(step))
+    assert told == [(1, 3, "a"), (2, 3, "b"), (3, 3, "c")]
+    for name in SHAPES:
+        (tmp_path / name).mkdir()
+        shutil.copy(noise / f"{name}.png", tmp_path / name)
+        predict(run, tmp_path / name, tmp_path / f"out_{name}")
+        files = [tmp_path / folder / f"{name}.png" for folder in ("all", f"out_{name}")]
+        assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_test_step_depends_neither_on_neighbours_nor_on_processes(run, monkeypatch):
+    rng = np.random.default_rng(1)
+    images = [rng.uniform(size=(1, *shape)).astype(np.float32) for shape in [*SHAPES.values(), (32, 32)]]
+    cases = Slices(images, [np.zeros(image.shape[1:], np.uint8) for image in images])
+    module, config = load_run(run)
+    loaders = Loaders(RunData(cases, cases, (0, 255), 1, (1.0, 1.0)), config)
+
+    def tested(rank, world):
+        monkeypatch.setattr(loaders, "_place", lambda: (rank, world))
+        with torch.inference_mode():
+            steps = [(batch["name"], module.test_step(batch, 0)) for batch in loaders.test_dataloader()]
+        return {name: output for names, outputs in steps for name, output in zip(names, outputs, strict=True)}
+
+    single, shared = tested(0, 1), {**tested(0, 2), **tested(1, 2)}
+    assert single.keys() == shared.keys() == {*cases.names}
+    for index, name in enumerate(cases.names):
+        (classes, probabilities), (others, theirs) = single[name], shared[name]
+        np.testing.assert_array_equal(classes, others)
+        assert torch.equal(probabilities, theirs) and probabilities.shape == (2, *images[index].shape[1:])
+        assert probabilities.dtype == torch.float32 and classes.dtype == np.uint8
+        np.testing.assert_array_equal(probabilities.argmax(0), classes)
+
+
+def test_predict_on_a_machine_without_the_gpu_of_the_run(run, noise, tmp_path):
+    content = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+    content["hyper_parameters"]["config"] |= {"accelerator": "gpu", "devices": 4, "precision": "16-mixed"}
+    (tmp_path / "moved/checkpoints").mkdir(parents=True)
+    torch.save(content, tmp_path / "moved/checkpoints/last.ckpt")
+    assert predict(tmp_path / "moved", noise, tmp_path / "out") == 3
+
+
+def test_predict_takes_the_split_and_tells_what_was_trained_on(run, noise, tmp_path):
+    copy, notes = shutil.copytree(run, tmp_path / "copy"), []
+    (copy / "splits.json").write_text(json.dumps({"train": ["a", "b", "x"], "test": ["c"]}))
+    assert predict(copy, noise, tmp_path / "all", on_note=notes.append) == 3
+    assert len(notes) == 1 and "was trained on 2 of these 3 images" in notes[0]
+    assert json.loads((tmp_path / "all/splits.json").read_text())["test"] == ["c"]
+    assert predict(copy, noise, tmp_path / "test", split="test", on_note=notes.append) == 1
+    assert (tmp_path / "test/c.png").exists() and len(notes) == 1
+    with pytest.raises(UserError, match="no image has the name of a test case"):
+        predict(run, noise, tmp_path / "none", split="test")
+    (copy / "splits.json").write_text('{"train": 3}')
+    with pytest.raises(UserError, match=r"splits\.json is damaged"):
+        predict(copy, noise, tmp_path / "damaged")
+    assert not (tmp_path / "none").exists() and not (tmp_path / "damaged").exists()
+
+
+def test_predict_tells_of_voxels_of_another_size(run, tmp_path):
+    notes = []
+    for name, step in (("fine", 0.25), ("like", 1.2)):
+        save(tmp_path / f"images/{name}.nii.gz", np.eye(32, dtype=np.uint8), np.diag([step, step, 1.0, 1.0]))
+    predict(run, tmp_path / "images", tmp_path / "out", on_note=notes.append)
+    assert len(notes) == 1 and "1 of 2 images" in notes[0] and "fine.nii.gz: 0.25 x 0.25 mm" in notes[0]

@@ -8,7 +8,7 @@ from boundaryloss import signed_distance_map
 from boundaryloss.training.config import TrainConfig
 from boundaryloss.training.data import Slices
 from boundaryloss.training.errors import UserError
-from boundaryloss.training.sampling import Draws, EpochSampler, ShareSampler
+from boundaryloss.training.sampling import Draws, EpochSampler, ShareSampler, count_draws
 
 SPACING = (1.0, 1.0, 2.5)
 PATCH = (8, 8, 8)
@@ -31,7 +31,7 @@ class Volume:
         return {"image": self.phi.clone(), "labels": self.labels, "spacing": SPACING, "name": "v"}
 
 
-def draws(samples=None, patch=PATCH, spacing=SPACING, **settings):
+def draws(samples=None, patch=PATCH, spacing=SPACING, padded=False, **settings):
     config = TrainConfig(patches_per_case=50, **settings)
     return Draws(
         Volume() if samples is None else samples,
@@ -40,6 +40,7 @@ def draws(samples=None, patch=PATCH, spacing=SPACING, **settings):
         regions=(),
         num_classes=2,
         spacing=spacing,
+        padded=padded,
     )
 
 
@@ -145,3 +146,65 @@ def test_draws_regions_have_a_map_each():
     samples = Draws(volume, config, patch=PATCH, regions=((1, 2), (2,)), num_classes=3, spacing=SPACING)
     phi = samples[0, 0]["signed_distance"]
     assert phi.shape == (2, *PATCH) and (phi[1] >= phi[0]).all()
+
+
+class Uneven:
+    """Two slices, each narrower than 32 pixels, with an object in a corner; each image is its map."""
+
+    shapes = ((20, 40), (40, 25))
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        labels = torch.zeros(1, *self.shapes[index], dtype=torch.long)
+        labels[..., :5, :6] = 1
+        return {"image": signed_distance_map(labels, 2)[0], "labels": labels, "name": str(index)}
+
+
+@pytest.mark.parametrize("augment", [(), ("flip", "rotate90")])
+def test_draws_pad_a_case_that_is_smaller_than_the_patch(augment):
+    options = {"patch": (32, 32), "padded": True, "spacing": (1.0, 1.0)}
+    samples = draws(Uneven(), map_from="volume", augment=augment, **options)
+    for position in range(20):
+        sample = samples[0, position]
+        inside = sample["inside"]
+        assert sample["image"].shape == inside.shape == (1, 32, 32)
+        assert inside.sum() == 32 * min(Uneven.shapes[position % 2])  # what is not padding
+        assert torch.equal(sample["signed_distance"], sample["image"])
+        assert (
+            (sample["image"] < 0) == (sample["labels"] == 1)
+        ).all()  # edges go on, in the image and in the labels
+
+
+def test_draws_centre_no_patch_on_padding():
+    samples = draws(Uneven(), patch=(80, 16), padded=True, spacing=(1.0, 1.0), foreground=1.0)
+    for position in range(20):
+        sample = samples[0, position]
+        assert (sample["labels"].bool() & sample["inside"]).any()
+
+
+def test_draws_scale_fills_nothing_with_zeros():
+    slices = Slices([np.ones((1, 40, 40), np.float32)] * 3, [np.ones((40, 40), np.uint8)] * 3)
+    samples = draws(slices, patch=None, spacing=(1.0, 1.0), augment=("scale",))
+    assert all(samples[0, position]["image"].min() > 0.99 for position in range(20))
+    assert all(samples[0, position]["labels"].all() for position in range(20))
+
+
+def test_count_draws_gives_patches_fifty_steps_at_least():
+    def count(cases, patch=PATCH, **settings):
+        return count_draws(cases, TrainConfig(batch_size=4, **settings), patch)
+
+    assert (count(2), count(300)) == (200, 300)
+    assert count(2, patch=None) == 2
+    assert count(2, patches_per_case=3) == 6
+    assert (count(2, steps_per_epoch=7), count(2, patch=None, steps_per_epoch=7)) == (28, 28)
+    assert count(2, devices=2) == 400 and count(2, devices=2, steps_per_epoch=7) == 56
+
+
+def test_draws_of_short_epochs_come_to_every_case():
+    config = TrainConfig(batch_size=1, steps_per_epoch=2)
+    slices = Slices([np.full((1, 8, 8), i, np.float32) for i in range(5)], [np.zeros((8, 8), np.uint8)] * 5)
+    samples = Draws(slices, config, patch=None, regions=(), num_classes=2, spacing=(1.0, 1.0))
+    seen = [samples[epoch, position]["name"] for epoch in range(5) for position in range(len(samples))]
+    assert seen == [*slices.names, *slices.names]

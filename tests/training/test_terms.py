@@ -6,6 +6,7 @@ from boundaryloss import BoundaryLoss, signed_distance_map
 from boundaryloss.training.config import TrainConfig
 from boundaryloss.training.data import IGNORE
 from boundaryloss.training.losses import MaskedRegionLoss, make_loss
+from boundaryloss.training.padding import cut_back, pad_edges
 from boundaryloss.training.terms import classes_of, loss_terms, region_masks
 
 SPACING = (1.0, 1.0, 2.0)
@@ -125,3 +126,29 @@ def test_classes_of_regions_paints_the_later_over_the_earlier():
     data = {"regions": REGIONS, "painted": [1, 2]}
     assert classes_of(logits, data)[0, :, 0].tolist() == [0, 1, 2, 2]
     assert classes_of(logits, {})[0, :, 0].tolist() == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize("map_from", ["patch", "volume"])
+@pytest.mark.parametrize("regions", [False, True])
+@pytest.mark.parametrize("name", [*NAMES, "boundary", *(f"{name}+boundary" for name in NAMES)])
+def test_loss_terms_of_a_padded_batch_are_those_of_its_inside(name, regions, map_from):
+    """Whatever lies in the padding: objects touch the edges, which are no boundary."""
+    logits, labels = batch()
+    logits = logits[:, :2] if regions else logits
+    data = {"spacing": SPACING, "regions": REGIONS if regions else []}
+    inner = {"labels": labels}
+    if map_from == "volume":
+        target = region_masks(labels, REGIONS, ignore=False) if regions else labels[:, 0]
+        classes = () if regions else (3,)
+        inner["signed_distance"] = signed_distance_map(target, *classes, spacing=SPACING)
+    options = {"activation": "sigmoid" if regions else "softmax"}
+    expected = loss_terms(loss(name, **options), [logits], inner, data)
+
+    size = (13, 8, 16)
+    padded = {key: pad_edges(value, size) for key, value in inner.items()}
+    padded["inside"] = torch.zeros(2, 1, *size, dtype=torch.bool)
+    cut_back(padded["inside"], labels.shape[2:]).fill_(True)
+    around = torch.randn(2, logits.shape[1], *size, generator=torch.Generator().manual_seed(2))
+    cut_back(around, labels.shape[2:]).copy_(logits)
+    masked = loss(name, ignore_index=IGNORE, **options)
+    torch.testing.assert_close(loss_terms(masked, [around], padded, {**data, "ignore": True}), expected)
