@@ -4,14 +4,7 @@ import os
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is first imported
-
-from boundaryloss.training.compare import run_experiment
-from boundaryloss.training.experiment import read_experiment
 
 EXPERIMENT = """\
 title = "Squares & <circles>"
@@ -35,6 +28,14 @@ schedule = "constant"
 """
 
 
+def pytest_collectstart():
+    """Before the first test is imported, in each worker; the process that leads them loads nothing heavy."""
+    import torch
+
+    if not torch.cuda.is_available():
+        os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is first imported
+
+
 def write_squares(folder):
     """Seven patients of two slices each, a bright square in all but the last slice."""
     rng = np.random.default_rng(0)
@@ -52,6 +53,9 @@ def write_squares(folder):
 @pytest.fixture(scope="session")
 def comparison(tmp_path_factory):
     """The directory of a finished comparison, to read only, with its experiment.toml beside it."""
+    from boundaryloss.training.compare import run_experiment
+    from boundaryloss.training.experiment import read_experiment
+
     folder = tmp_path_factory.mktemp("comparison")
     write_squares(folder / "data")
     (folder / "experiment.toml").write_text(EXPERIMENT)
