@@ -2,6 +2,7 @@
 # make test   runs the quick tests
 # make check  linters, types and tests
 # make docs   builds the documentation into build/docs
+# make test-levels     the tests of what a processor may round in another way, at older instruction sets
 # make test-sanitized  the distance maps under the address and undefined-behaviour sanitizers
 # make bench  times the distance maps beside those of other packages
 # make test-frameworks  trains and predicts with nnU-Net, and with smp, in an environment of its own
@@ -16,7 +17,7 @@ FRAMEWORKS := build/frameworks
 INSTALLED := $(VENV)/.installed
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo docs test test-slow test-frameworks test-gpu test-sanitized check lint bench bench-gpu clean
+.PHONY: demo docs test test-slow test-frameworks test-gpu test-levels test-sanitized check lint bench bench-gpu clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -24,10 +25,20 @@ demo: $(INSTALLED)
 	$(BIN)/boundaryloss demo --out demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -q -n 2 -m "not slow and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not gpu"
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -q -m "slow and not gpu"
+
+# Torch and oneDNN as on older processors and at their best, on one thread and on two. The native kernels change
+# their level within the tests of distance maps.
+LEVELS := "ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41" "ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2" \
+    "ONEDNN_MAX_CPU_ISA=DEFAULT"
+AT_LEVELS := tests/distance tests/losses tests/training/test_losses.py tests/training/test_processes.py \
+    tests/training/test_resume.py --ignore=tests/distance/test_cuda.py --ignore=tests/losses/test_fused.py
+test-levels: $(INSTALLED)
+	@for threads in 1 2; do for level in $(LEVELS); do echo "$$level OMP_NUM_THREADS=$$threads"; done; done | xargs -P 2 -I {} \
+	    sh -c 'echo {}; env {} $(BIN)/python -m pytest -q -m "not slow and not gpu" -k "not data_loader" $(AT_LEVELS)'
 
 # The native kernels rebuilt with the compiler's checks of memory and of undefined behaviour.
 test-sanitized: $(INSTALLED)

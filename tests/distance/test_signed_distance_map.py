@@ -161,7 +161,7 @@ def test_signed_distance_map_works_in_data_loader_workers(start):
     if start not in multiprocessing.get_all_start_methods():
         pytest.skip(f"no {start} here")
     Maps()[0]  # the parent has used its threads before the workers start
-    loader = DataLoader(Maps(), batch_size=2, num_workers=2, multiprocessing_context=start)
+    loader = DataLoader(Maps(), batch_size=2, num_workers=1, multiprocessing_context=start)
     for batch in loader:
         assert torch.equal(batch[0], Maps()[0])
 

@@ -64,27 +64,27 @@ def assert_close(ours, theirs):
 )
 def test_fused_loss_is_the_ordinary_one(activation, options, both):
     loss = BoundaryLoss(activation=activation, **options)
-    logits, labels = make((2, 3, 6, 7))
+    logits, labels = make((2, 3, 4, 5))
     assert_close(*both(loss, logits, labels))
     masks = torch.rand(logits.shape, generator=torch.Generator().manual_seed(1)).to(DEVICE) < 0.4
     assert_close(*both(loss, logits, masks))
 
 
-@pytest.mark.parametrize("shape", [(1, 2, 3, 9, 5), (1, 5, 6, 18), (1, 8, 9, 3)])
+@pytest.mark.parametrize("shape", [(1, 2, 3, 9, 2), (1, 5, 3, 18), (1, 8, 9, 3)])
 def test_fused_loss_takes_any_shape(shape, both):
     spacing = (0.5, 2.0, 0.7)[: len(shape) - 2]
     assert_close(*both(BoundaryLoss(), *make(shape), spacing=spacing))
 
 
 def test_fused_loss_takes_a_single_channel(both):
-    logits, labels = make((2, 1, 8, 9))
+    logits, labels = make((2, 1, 4, 5))
     assert_close(*both(BoundaryLoss(activation="sigmoid"), logits, labels))
     assert_close(*both(BoundaryLoss(activation="sigmoid"), logits, labels.float()))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_fused_loss_takes_half_precision_and_any_memory_format(dtype, both):
-    logits, labels = make((1, 3, 6, 8), dtype)
+    logits, labels = make((1, 3, 4, 6), dtype)
     loss = BoundaryLoss()
     for view in (logits, logits.to(memory_format=torch.channels_last), logits.transpose(2, 3)[..., ::2]):
         target = labels if view.shape == logits.shape else labels.transpose(1, 2)[..., ::2]
