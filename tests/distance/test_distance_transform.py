@@ -48,7 +48,7 @@ def test_distance_transform_op_passes_opcheck():
         (torch.zeros(3, 4, 5, dtype=torch.bool), {}, ValueError, "which axes"),
         (torch.zeros(4, dtype=torch.bool), {}, ValueError, "which axes"),
         (torch.zeros(4, 4, dtype=torch.bool), {"spacing": (1, 1, 1)}, ValueError, "3 of 2"),
-        (torch.zeros(4, 4, dtype=torch.bool), {"spacing": (1,)}, ValueError, "2 or 3 axes"),
+        (torch.zeros(4, 4, dtype=torch.bool), {"spacing": (1,)}, ValueError, "2 or 3 spatial axes"),
         (torch.zeros(4, 0, dtype=torch.bool), {}, ValueError, "at least one voxel"),
         (torch.zeros(4, 4, dtype=torch.bool), {"spacing": (1, 0)}, ValueError, "positive"),
     ],

@@ -1,6 +1,8 @@
 import math
 import multiprocessing
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -171,6 +173,15 @@ def test_signed_distance_map_op_passes_opcheck():
     arguments = (labels, 8, 1, [1.0, 2.0], 0.5, None)
     torch.library.opcheck(op.signed_distance, arguments)
     torch.library.opcheck(op.signed_distance, (labels.bool().expand(2, 3, -1, -1), 2, 1, [1.0, 1.0], 0.0, 1))
+
+
+def test_first_map_and_loss_of_a_process_import_no_compiler():
+    code = (
+        "import sys, torch, boundaryloss as b; y = torch.eye(4, dtype=torch.long)[None];"
+        "x = torch.zeros(1, 2, 4, 4, requires_grad=True); b.BoundaryLoss()(x, y).backward();"
+        "b.distance_transform(y.bool(), spacing=(1, 1)); sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_signed_distance_map_compiles_without_a_break():

@@ -7,8 +7,6 @@ from torch import Tensor
 
 from boundaryloss.distance import _native
 
-_KERNEL_TYPES = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
-
 
 def signed_distance(
     maps: Tensor,
@@ -21,8 +19,6 @@ def signed_distance(
     """Signed maps of classes `first_class..num_classes-1` of label maps `(batch, map, *space)`."""
     batch, channels, *space = maps.shape
     result = maps.new_empty((batch, channels * (num_classes - first_class), *space), dtype=torch.float32)
-    if maps.dtype not in _KERNEL_TYPES:
-        maps = maps.long()
     depth_maps, depth_spacing = _with_depth(maps, spacing)
     bad = _native.signed_distance(
         depth_maps,

@@ -1,26 +1,38 @@
-"""The custom ops: what `torch.compile`, autocast and the dispatcher see; the choice of kernel."""
+"""The ops: what `torch.compile`, autocast and the dispatcher see; the choice of kernel."""
 
 import warnings
+from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 from torch.torch_version import TorchVersion
 
 from boundaryloss.distance import cpu, reference
+from boundaryloss.distance.checks import differ
 
 # Compilers before Triton 3.3, which came with torch 2.7, may crash on the kernels.
 _HAS_TRITON = TorchVersion(torch.__version__) >= "2.7" and find_spec("triton") is not None
 
 
-@torch.library.custom_op(
-    "boundaryloss::signed_distance",
-    mutates_args=(),
-    schema="(Tensor maps, int num_classes, int first_class, float[] spacing, float face_offset, "
-    "int? ignore_index) -> Tensor",
-)
-def signed_distance(
+LIBRARY = torch.library.Library("boundaryloss", "DEF")
+_STRIDES = getattr(torch.Tag, "needs_exact_strides", torch.Tag.needs_fixed_stride_order)  # before torch 2.8
+
+
+def define(name: str, schema: str, kernel: Callable[..., object], fake: Callable[..., object]) -> OpOverload:
+    """Return a new op that runs `kernel`, or `fake` on tensors without values.
+
+    `torch.library.custom_op` does the same, but imports the compiler at the first call of every process.
+    """
+    LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag, _STRIDES))
+    LIBRARY.impl(name, kernel, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"boundaryloss::{name}", fake, lib=LIBRARY)
+    return getattr(torch.ops.boundaryloss, name).default
+
+
+def _signed_distance(
     maps: Tensor,
     num_classes: int,
     first_class: int,
@@ -41,21 +53,26 @@ def signed_distance(
         return phi
     valid = (maps >= 0) & (maps < num_classes)
     if ignore_index is not None:
-        valid |= maps == ignore_index
+        valid |= ~differ(maps, ignore_index)
     assert_labels(valid.all(), num_classes)
     return reference.signed_distance(maps, num_classes, first_class, spacing, face_offset, ignore_index)
 
 
-@signed_distance.register_fake
-def _(maps, num_classes, first_class, spacing, face_offset, ignore_index):
+def _signed_distance_of_no_values(maps: Tensor, num_classes: int, first_class: int, *_: object) -> Tensor:
     batch, channels, *space = maps.shape
     return maps.new_empty((batch, channels * (num_classes - first_class), *space), dtype=torch.float32)
 
 
-@torch.library.custom_op(
-    "boundaryloss::distance_transform", mutates_args=(), schema="(Tensor mask, float[] spacing) -> Tensor"
+signed_distance = define(
+    "signed_distance",
+    "(Tensor maps, int num_classes, int first_class, float[] spacing, float face_offset, int? ignore_index) "
+    "-> Tensor",
+    _signed_distance,
+    _signed_distance_of_no_values,
 )
-def distance_transform(mask: Tensor, spacing: list[float]) -> Tensor:
+
+
+def _distance_transform(mask: Tensor, spacing: list[float]) -> Tensor:
     """Distance of every True voxel of `(batch, *space)` to the nearest False one."""
     if mask.device.type == "cpu":
         return cpu.distance_transform(mask, spacing)
@@ -66,9 +83,16 @@ def distance_transform(mask: Tensor, spacing: list[float]) -> Tensor:
     return reference.distance_transform(mask, spacing)
 
 
-@distance_transform.register_fake
-def _(mask, spacing):
+def _distance_transform_of_no_values(mask: Tensor, spacing: list[float]) -> Tensor:
     return torch.empty_like(mask, dtype=torch.float32, memory_format=torch.contiguous_format)
+
+
+distance_transform = define(
+    "distance_transform",
+    "(Tensor mask, float[] spacing) -> Tensor",
+    _distance_transform,
+    _distance_transform_of_no_values,
+)
 
 
 def triton_runs_on(device: torch.device) -> bool:

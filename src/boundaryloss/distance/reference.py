@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from boundaryloss.distance.checks import differ
+
 
 def signed_distance(
     maps: Tensor,
@@ -24,7 +26,7 @@ def signed_distance(
     classes = torch.arange(first_class, num_classes, device=maps.device).view(-1, *[1] * len(spacing))
     objects = (maps.unsqueeze(2) == classes).flatten(1, 2)
     if ignore_index is not None:
-        objects &= (maps != ignore_index).repeat_interleave(len(classes), dim=1)
+        objects &= differ(maps, ignore_index).repeat_interleave(len(classes), dim=1)
     outside = squared_distance(objects, spacing, face_offset).sqrt()
     inside = squared_distance(~objects, spacing, face_offset).sqrt()
     if face_offset == 0:

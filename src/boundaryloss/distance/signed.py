@@ -1,6 +1,5 @@
 """The one home of the convention: sign, zero level, spacing, absent and full classes; validation."""
 
-import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -8,6 +7,14 @@ import torch
 from torch import Tensor
 
 from boundaryloss.distance import op
+from boundaryloss.distance.checks import (
+    check_integer,
+    check_spacing,
+    check_tensor,
+    computable,
+    is_integer,
+    kind_of,
+)
 
 Boundary = Literal["interface", "pixel"]
 
@@ -44,7 +51,7 @@ def signed_distance_map(
             channel is an object of its own (they may overlap). `space` has two or three axes. Labels
             need not be contiguous.
         num_classes: number of classes `C` of integer labels, background included; masks need none.
-        spacing: size of a voxel along each spatial axis, in array order; default 1 each.
+        spacing: size of a voxel along each spatial axis, in array order, 1e-12 to 1e12; default 1 each.
         boundary: `"interface"` or `"pixel"`; the latter needs the same spacing on all axes.
         include_background: whether the map of class 0 of integer labels comes first in the result.
         ignore_index: a label that may lie outside `0..C-1`; its voxels belong to no class.
@@ -54,7 +61,8 @@ def signed_distance_map(
         without the background. It carries no gradient.
 
     Raises:
-        TypeError: `labels` is no tensor or of a floating type: use `labels.long()` or `masks > 0.5`.
+        TypeError: `labels` is no tensor or of a floating type: use `labels.long()` or `masks > 0.5`;
+            `num_classes` or `ignore_index` is no integer, or `spacing` is not made of numbers.
         ValueError: a label outside `0..C-1` (pass `ignore_index` if it marks unlabelled voxels), a
             shape that is neither 2-D nor 3-D space, an empty spatial axis, a bad `spacing`, or
             anisotropic `spacing` with `boundary="pixel"` (use `"interface"`). On CUDA a bad label
@@ -77,6 +85,8 @@ def signed_distance_map(
         67, 2021.
     """
     arguments, scale = op_arguments(labels, num_classes, spacing, boundary, include_background)
+    if ignore_index is not None:
+        ignore_index = check_integer("ignore_index", ignore_index)
     phi = op.signed_distance(*arguments, ignore_index)
     return phi if scale == 1 else phi * scale
 
@@ -94,7 +104,7 @@ def op_arguments(
     first_class = 0 if include_background and labels.dtype != torch.bool else 1
     _check_space(spatial)
     steps = check_spacing(spacing, len(spatial))
-    if boundary not in FACE_OFFSET:
+    if boundary not in [*FACE_OFFSET]:
         raise ValueError(f"boundary must be 'interface' or 'pixel', got {boundary!r}")
     if boundary == "pixel" and len(set(steps)) > 1:
         raise ValueError(
@@ -125,7 +135,7 @@ def distance_transform(mask: Tensor, *, spacing: Sequence[float] | None = None) 
         infinite (SciPy measures to an imaginary voxel outside the image instead).
 
     Raises:
-        TypeError: `mask` is not bool: use `mask.bool()`.
+        TypeError: `mask` is not bool: use `mask.bool()`; `spacing` is not made of numbers.
         ValueError: the space is neither 2-D nor 3-D or ambiguous, an axis is empty, or `spacing` is bad.
 
     Example:
@@ -138,7 +148,7 @@ def distance_transform(mask: Tensor, *, spacing: Sequence[float] | None = None) 
         [1.0, 3.1622776985168457]
     """
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-        raise TypeError(f"mask must be a bool tensor, got {_kind(mask)}; use mask.bool()")
+        raise TypeError(f"mask must be a bool tensor, got {kind_of(mask)}; use mask.bool()")
     if spacing is None:
         space = {2: 2, 4: 2, 5: 3}.get(mask.ndim)
         if space is None:
@@ -147,8 +157,8 @@ def distance_transform(mask: Tensor, *, spacing: Sequence[float] | None = None) 
                 "or spacing=(1, 1, 1) for 3-D"
             )
     else:
-        space = len(spacing)
-    if space not in (2, 3) or mask.ndim < space:
+        space = len(check_spacing(spacing))
+    if mask.ndim < space:
         raise ValueError(f"the space must have 2 or 3 axes of the mask, got {space} of {mask.ndim}")
     spatial = mask.shape[mask.ndim - space :]
     _check_space(spatial)
@@ -156,23 +166,10 @@ def distance_transform(mask: Tensor, *, spacing: Sequence[float] | None = None) 
     return op.distance_transform(mask.reshape(-1, *spatial), steps).reshape(mask.shape)
 
 
-def check_spacing(spacing: Sequence[float] | None, axes: int) -> list[float]:
-    """One positive float per axis, or an error that says what is wrong."""
-    if spacing is None:
-        return [1.0] * axes
-    if isinstance(spacing, (int, float)) or len(spacing) != axes:
-        raise ValueError(f"spacing must have one number for each of the {axes} spatial axes, got {spacing}")
-    steps = [float(step) for step in spacing]
-    if not all(0 < step < math.inf for step in steps):
-        raise ValueError(f"spacing must be positive and finite, got {steps}")
-    return steps
-
-
 def _as_maps(labels: Tensor, num_classes: int | None) -> tuple[Tensor, int]:
     """Label maps `(batch, map, *space)`: one map per image for labels, one per channel for masks."""
-    if not isinstance(labels, Tensor):
-        raise TypeError(f"labels must be a tensor, got {_kind(labels)}; use torch.as_tensor(labels)")
-    if labels.is_floating_point() or labels.is_complex():
+    check_tensor("labels", labels)
+    if labels.dtype != torch.bool and not is_integer(labels):
         raise TypeError(
             f"labels must be integer or bool, got {labels.dtype}; use labels.long() for a label map, "
             "masks > 0.5 for masks"
@@ -185,19 +182,17 @@ def _as_maps(labels: Tensor, num_classes: int | None) -> tuple[Tensor, int]:
                 f"masks must be (batch, class, *space) with 2-D or 3-D space, got {tuple(labels.shape)}"
             )
         return labels, 2
+    if num_classes is not None:
+        num_classes = check_integer("num_classes", num_classes)
     if num_classes is None or num_classes < 2:
         raise ValueError(
             f"integer labels need num_classes of at least 2, background included, got {num_classes}"
         )
     if labels.ndim not in (3, 4):
         raise ValueError(f"labels must be (batch, *space) with 2-D or 3-D space, got {tuple(labels.shape)}")
-    return labels.unsqueeze(1), num_classes
+    return computable(labels).unsqueeze(1), num_classes
 
 
 def _check_space(spatial: Sequence[int]) -> None:
     if 0 in spatial:
         raise ValueError(f"every spatial axis needs at least one voxel, got {tuple(spatial)}")
-
-
-def _kind(value: object) -> str:
-    return str(value.dtype) if isinstance(value, Tensor) else type(value).__name__

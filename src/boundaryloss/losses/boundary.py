@@ -8,7 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from boundaryloss.distance import signed_distance_map
-from boundaryloss.distance.signed import FACE_OFFSET, Boundary, check_spacing
+from boundaryloss.distance.checks import (
+    check_floating,
+    check_integer,
+    check_same_device,
+    check_spacing,
+    check_tensor,
+    computable,
+    differ,
+    is_integer,
+    kind_of,
+)
+from boundaryloss.distance.signed import FACE_OFFSET, Boundary
 from boundaryloss.losses import fused
 
 EMPTY_BATCHES = 20  # one after another: then something is wrong
@@ -42,7 +53,8 @@ def boundary_loss(
         Zero if nothing is left to average.
 
     Raises:
-        ValueError: shapes that do not match, a `mask` that is not bool, or an unknown `reduction`.
+        TypeError: probabilities or map are no tensors of a floating type, or `mask` is no tensor.
+        ValueError: shapes or devices that do not match, a `mask` that is not bool, or an unknown `reduction`.
 
     Example:
         >>> import torch
@@ -58,11 +70,14 @@ def boundary_loss(
         H. Kervadec et al., "Boundary loss for highly unbalanced segmentation", Medical Image Analysis
         67, 2021.
     """
-    if probabilities.shape != signed_distance.shape:
+    check_floating("probabilities", probabilities)
+    check_floating("signed_distance", signed_distance)
+    if probabilities.shape != signed_distance.shape or probabilities.ndim < 3:
         raise ValueError(
             f"probabilities {tuple(probabilities.shape)} and signed_distance {tuple(signed_distance.shape)} "
             "must have the same shape (batch, class, *space)"
         )
+    check_same_device("probabilities", probabilities, signed_distance=signed_distance, mask=mask)
     _check_reduction(reduction)
     return reduce(at_least_float32(probabilities) * signed_distance.detach(), mask, reduction)
 
@@ -114,9 +129,10 @@ class BoundaryLoss(nn.Module):
         - returns: a scalar, or `(B, C', *space)` with `reduction="none"`, `C'` the channels that count.
 
     Raises:
-        TypeError: floating-point labels: use `target.long()`.
-        ValueError: shapes that do not match, softmax over a single channel (use `"sigmoid"`), or what
-            `signed_distance_map` refuses.
+        TypeError: logits of no floating type, a target or mask that is no tensor, or floating-point labels:
+            use `target.long()`.
+        ValueError: shapes or devices that do not match, softmax over a single channel (use `"sigmoid"`),
+            or what `signed_distance_map` refuses.
 
     The official code wants one-hot targets, precomputed maps and a list of classes; here the maps come from
     the target. In both, a class that is absent from an image adds nothing for that image.
@@ -151,18 +167,18 @@ class BoundaryLoss(nn.Module):
         super().__init__()
         if activation not in get_args(Activation):
             raise ValueError(f"activation must be 'softmax', 'sigmoid' or 'none', got {activation!r}")
-        if boundary not in FACE_OFFSET:
+        if boundary not in [*FACE_OFFSET]:
             raise ValueError(f"boundary must be 'interface' or 'pixel', got {boundary!r}")
         if normalize not in (None, "max"):
             raise ValueError(f"normalize must be 'max' or None, got {normalize!r}")
         _check_reduction(reduction)
         self.activation = activation
         self.include_background = include_background
-        self.spacing = None if spacing is None else check_spacing(spacing, len(spacing))
+        self.spacing = None if spacing is None else check_spacing(spacing)
         self.boundary: Boundary = boundary
         self.normalize = normalize
         self.as_distance = as_distance
-        self.ignore_index = ignore_index
+        self.ignore_index = None if ignore_index is None else check_integer("ignore_index", ignore_index)
         self.reduction: Reduction = reduction
         self._empty_batches = 0  # in a row
 
@@ -175,7 +191,10 @@ class BoundaryLoss(nn.Module):
         mask: Tensor | None = None,
     ) -> Tensor:
         """The loss of `logits` `(B, C, *space)` against `target`."""
-        if logits.ndim not in (4, 5):
+        check_floating("logits", logits)
+        check_tensor("target", target)
+        check_same_device("logits", logits, target=target, mask=mask)
+        if logits.ndim not in (4, 5) or logits.shape[1] == 0:
             raise ValueError(
                 f"logits must be (batch, class, *space) in 2-D or 3-D, got {tuple(logits.shape)}"
             )
@@ -202,6 +221,7 @@ class BoundaryLoss(nn.Module):
 
         `signed_distance` is `(B, C', *space)`, `C'` the channels that count; `mask` as in the call.
         """
+        self._check_map(logits, signed_distance, mask)
         probabilities = at_least_float32(logits)
         if self.activation == "softmax":
             probabilities = probabilities.softmax(dim=1)
@@ -211,6 +231,17 @@ class BoundaryLoss(nn.Module):
         if self.as_distance:
             probabilities = probabilities - (signed_distance < 0).to(probabilities.dtype)
         return boundary_loss(probabilities, signed_distance, mask=mask, reduction=self.reduction)
+
+    def _check_map(self, logits: Tensor, signed_distance: Tensor, mask: Tensor | None) -> None:
+        check_floating("logits", logits)
+        check_floating("signed_distance", signed_distance)
+        check_same_device("logits", logits, signed_distance=signed_distance, mask=mask)
+        counted = logits[:, self._first_class(logits) :].shape
+        if signed_distance.shape != counted:
+            raise ValueError(
+                f"signed_distance must have the channels that count, {tuple(counted)}, "
+                f"got {tuple(signed_distance.shape)}"
+            )
 
     def _warn_of_empty_batches(self, phi: Tensor) -> None:
         empty = phi.numel() > 0 and not phi.flatten(2)[..., 0].any() and not phi.any()
@@ -243,7 +274,7 @@ class BoundaryLoss(nn.Module):
                 ignore_index=self.ignore_index,
             )
             if self.ignore_index is not None:
-                valid = (labels != self.ignore_index).unsqueeze(1)
+                valid = differ(labels, self.ignore_index).unsqueeze(1)
         else:
             if self.ignore_index is not None:
                 raise ValueError(
@@ -264,7 +295,9 @@ class BoundaryLoss(nn.Module):
 def split_target(logits: Tensor, target: Tensor) -> tuple[Tensor | None, Tensor]:
     """Labels `(B, *space)` and the same as `(B, 1, *space)`, or None and bool masks `(B, C, *space)`."""
     batch, channels, *space = logits.shape
-    integer = not (target.is_floating_point() or target.is_complex() or target.dtype == torch.bool)
+    integer, target = is_integer(target), computable(target)
+    if not (integer or target.is_floating_point() or target.dtype == torch.bool):
+        raise TypeError(f"target must be integer labels, or masks of a real type, got {target.dtype}")
     if target.shape == (batch, *space):
         target = target.unsqueeze(1)
     if target.shape == (batch, 1, *space) and (integer or channels > 1):
@@ -283,6 +316,8 @@ def split_target(logits: Tensor, target: Tensor) -> tuple[Tensor | None, Tensor]
 
 
 def _as_mask(mask: Tensor, values: Tensor) -> Tensor:
+    if not isinstance(mask, Tensor):
+        raise TypeError(f"mask must be a bool tensor, got {kind_of(mask)}")
     batch, _, *space = values.shape
     if mask.shape == (batch, *space):
         mask = mask.unsqueeze(1)
@@ -296,7 +331,7 @@ def _as_mask(mask: Tensor, values: Tensor) -> Tensor:
 
 def at_least_float32(values: Tensor) -> Tensor:
     """Half precision is too coarse for sums over an image."""
-    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+    return values.float() if values.dtype.itemsize < 4 else values
 
 
 def _check_reduction(reduction: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from boundaryloss.distance.checks import check_floating, check_same_device, check_tensor
 from boundaryloss.losses.balance import GradientBalance
 from boundaryloss.losses.boundary import BoundaryLoss
 from boundaryloss.schedules import Balance, Increase, Schedule
@@ -36,7 +37,9 @@ class RegionBoundaryLoss(nn.Module):
     so a new epoch does not recompile.
 
     Raises:
-        TypeError: `region` is not callable.
+        TypeError: `region`, `boundary` or `schedule` is not callable; in a call, logits or target are no
+            tensors (or lists of them), or the logits are not of a floating type.
+        ValueError: `schedule` does not give two weights; in a call, what the terms refuse.
 
     The official code writes the two schedules into its training script; here they are `Increase` and
     `Rebalance`.
@@ -63,13 +66,16 @@ class RegionBoundaryLoss(nn.Module):
         schedule: Schedule | None = None,
     ) -> None:
         super().__init__()
-        if not callable(region):
-            raise TypeError(
-                f"region must be a loss to call with (logits, target), got {type(region).__name__}"
-            )
         self.region = region
         self.boundary = BoundaryLoss() if boundary is None else boundary
         self.schedule = Increase() if schedule is None else schedule
+        for name, part, use in (
+            ("region", self.region, "a loss to call with (logits, target)"),
+            ("boundary", self.boundary, "a loss such as BoundaryLoss()"),
+            ("schedule", self.schedule, "a function of the epoch such as Constant(0.01)"),
+        ):
+            if not callable(part):
+                raise TypeError(f"{name} must be {use}, got {type(part).__name__}")
         self.balance = GradientBalance(self.schedule.limit) if isinstance(self.schedule, Balance) else None
         self.register_buffer("scheduled", torch.zeros(2), persistent=False)
         self.register_buffer("weights", torch.zeros(2), persistent=False)
@@ -89,8 +95,11 @@ class RegionBoundaryLoss(nn.Module):
 
     def set_epoch(self, epoch: int) -> None:
         """Set both weights to what the schedule gives for `epoch`, which counts from 0."""
+        weights = torch.tensor(self.schedule(epoch))
+        if weights.shape != self.scheduled.shape:
+            raise ValueError(f"schedule must give (region weight, boundary weight), got {weights.tolist()}")
         self.epoch = epoch
-        self.scheduled.copy_(torch.tensor(self.schedule(epoch)))
+        self.scheduled.copy_(weights)
         self._weigh()
 
     def _weigh(self) -> None:
@@ -107,6 +116,7 @@ class RegionBoundaryLoss(nn.Module):
         mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The region and the boundary term, unweighted. `spacing` and `mask` reach the latter only."""
+        _check(logits, target)
         return self.region(logits, target), self.boundary(logits, target, spacing=spacing, mask=mask)
 
     def forward(
@@ -118,6 +128,7 @@ class RegionBoundaryLoss(nn.Module):
         mask: Tensor | None = None,
     ) -> Tensor:
         """The weighted sum of both terms."""
+        _check(logits, target)
         for_region, for_boundary = self.fork(logits)
         region = self.region(for_region, target)
         return self.combine(region, self.boundary(for_boundary, target, spacing=spacing, mask=mask))
@@ -169,3 +180,12 @@ class RegionBoundaryLoss(nn.Module):
             if key.startswith((epoch, balance)):
                 state_dict.setdefault(key, own[key])
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _check(logits: Any, target: Any) -> None:
+    """Both are tensors, or lists of one for each level of deep supervision."""
+    for level in logits if isinstance(logits, (list, tuple)) else [logits]:
+        check_floating("logits", level)
+        check_same_device("logits", level, target=target)
+    for level in target if isinstance(target, (list, tuple)) else [target]:
+        check_tensor("target", level)

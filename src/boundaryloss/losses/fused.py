@@ -49,13 +49,7 @@ def boundary_loss(
     return total * scale
 
 
-@torch.library.custom_op(
-    "boundaryloss::boundary_loss",
-    mutates_args=(),
-    schema="(Tensor logits, Tensor maps, int num_classes, int first_class, float[] spacing, "
-    "float face_offset, bool softmax, bool as_distance) -> (Tensor, Tensor)",
-)
-def _integral(
+def _sum_and_gradient(
     logits: Tensor,
     maps: Tensor,
     num_classes: int,
@@ -75,9 +69,17 @@ def _integral(
     return total, gradient
 
 
-@_integral.register_fake
-def _(logits, *_):
+def _sum_and_gradient_of_no_values(logits: Tensor, *_: object) -> tuple[Tensor, Tensor]:
     return logits.new_empty((), dtype=torch.float32), new_gradient(logits)
+
+
+_integral = op.define(
+    "boundary_loss",
+    "(Tensor logits, Tensor maps, int num_classes, int first_class, float[] spacing, float face_offset, "
+    "bool softmax, bool as_distance) -> (Tensor, Tensor)",
+    _sum_and_gradient,
+    _sum_and_gradient_of_no_values,
+)
 
 
 def new_gradient(logits: Tensor) -> Tensor:
@@ -102,7 +104,9 @@ def _backward(ctx, slope: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     return result, *[None] * (1 + len(ctx.settings))
 
 
-_integral.register_autograd(_backward, setup_context=_remember)
+torch.library.register_autograd(
+    "boundaryloss::boundary_loss", _backward, setup_context=_remember, lib=op.LIBRARY
+)
 
 
 def _unfused_integral(
@@ -122,16 +126,17 @@ def _unfused_integral(
     return ((probabilities - (phi < 0).float() if as_distance else probabilities) * phi).sum()
 
 
-@torch.library.custom_op(
-    "boundaryloss::scaled", mutates_args=(), schema="(Tensor gradient, Tensor factor, bool half) -> Tensor"
-)
-def _scaled(gradient: Tensor, factor: Tensor, half: bool) -> Tensor:
+def _times(gradient: Tensor, factor: Tensor, half: bool) -> Tensor:
     """`gradient * factor` in float32, as float16 if `half`, else in its own type."""
     from boundaryloss.losses import cuda
 
     return cuda.scaled(gradient, factor, torch.float16 if half else gradient.dtype)
 
 
-@_scaled.register_fake
-def _(gradient, factor, half):
+def _times_of_no_values(gradient: Tensor, factor: Tensor, half: bool) -> Tensor:
     return torch.empty_like(gradient, dtype=torch.float16 if half else gradient.dtype)
+
+
+_scaled = op.define(
+    "scaled", "(Tensor gradient, Tensor factor, bool half) -> Tensor", _times, _times_of_no_values
+)

@@ -94,6 +94,7 @@ class LogBoundaryLoss(BoundaryLoss):
 
     def integrate(self, logits: Tensor, signed_distance: Tensor, *, mask: Tensor | None = None) -> Tensor:
         """The loss against a map of your own; an object whose map is zero is absent."""
+        self._check_map(logits, signed_distance, mask)
         weight = (_everywhere(signed_distance) / self.saturation).tanh().detach()
         log_odds = self._log_odds(at_least_float32(logits))[:, self._first_class(logits) :]
         wrong = torch.where(weight < 0, -log_odds, log_odds)  # the log odds of being wrong
