@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from levels import at_every_level
 from masks import gallery, label_maps, scipy_map
@@ -57,7 +57,7 @@ def test_signed_distance_map_agrees_with_the_reference_on_labels(name, boundary,
     assert torch.equal(ours, expected)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_signed_distance_map_agrees_with_scipy_on_any_labels(data):
     shape = data.draw(

@@ -54,7 +54,7 @@ def command(folder, name, *args):
     frugal = {"nnUNet_def_n_proc": "1"} | ({"nnUNet_n_proc_DA": "0"} if name == "nnUNetv2_train" else {})
     done = subprocess.run(
         [str(Path(sys.executable).with_name(name)), *args],
-        env=os.environ | paths | trainers | frugal, capture_output=True, text=True, timeout=900,
+        env=os.environ | paths | trainers | frugal, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     return done.stdout
@@ -138,6 +138,6 @@ def test_nnunet_finds_the_trainers_and_the_one_of_the_how_to(variant, tmp_path):
     )
     done = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | {"nnUNet_extTrainer": folders},
-        capture_output=True, text=True, timeout=300,
+        capture_output=True, text=True,
     )  # fmt: skip
     assert f"found {SCHEDULES[variant]}" in done.stdout, done.stderr[-2000:]
