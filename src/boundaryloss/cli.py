@@ -295,7 +295,10 @@ def convert(dataset: str, source: Path, out: Path) -> None:
 @click.option("--boundary", type=click.Choice(["interface", "pixel"]), default="interface", show_default=True)
 @click.option("--spacing", help="Voxel size in mm, e.g. 0.8,0.5.  [default: as the file says; 1 for PNG]")
 @click.option("--labels", "keep", help="Label values to map, e.g. 3 or 1,3.  [default: all but 0]")
-def distmap(labels: Path, out: Path, boundary: Any, spacing: str | None, keep: str | None) -> None:
+@click.option("--threshold", type=float, help="Of a grey picture: what is above it is the object.")
+def distmap(
+    labels: Path, out: Path, boundary: Any, spacing: str | None, keep: str | None, threshold: float | None
+) -> None:
     """Write the signed distance map of a label file, and a picture beside it."""
     from boundaryloss.training.distmap import write_distance_map
 
@@ -303,7 +306,9 @@ def distmap(labels: Path, out: Path, boundary: Any, spacing: str | None, keep: s
         _numbers(spacing, float, "--spacing takes numbers such as 0.8,0.5"),
         _numbers(keep, int, "--labels takes whole numbers such as 3 or 1,3"),
     )
-    picture = write_distance_map(labels, out, boundary=boundary, spacing=steps, keep=values)
+    picture = write_distance_map(
+        labels, out, boundary=boundary, spacing=steps, keep=values, threshold=threshold
+    )
     click.echo(f"{out}\n{picture}")
 
 

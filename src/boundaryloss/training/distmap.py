@@ -1,8 +1,11 @@
 """The signed distance map of a label file: as a file, and as a picture to look at."""
 
+import gzip
+import os
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -11,11 +14,15 @@ from boundaryloss.distance import signed_distance_map
 from boundaryloss.distance.signed import Boundary
 from boundaryloss.training.data import class_indices
 from boundaryloss.training.errors import UserError
-from boundaryloss.training.files import checked_spacing, read_label_map, stem
+from boundaryloss.training.files import atomic_write, checked_spacing, make_folder, read_label_map, stem
+from boundaryloss.training.label_values import check_label_values
+from boundaryloss.training.nifti import is_nifti, nifti_bytes
+from boundaryloss.training.rasters import TIFF
 
 INK = "#222222"
 LEVELS = 6  # level lines outside, about
 PER_ROW = 3
+PANELS = 12
 
 
 def write_distance_map(
@@ -25,8 +32,9 @@ def write_distance_map(
     boundary: Boundary = "interface",
     spacing: Sequence[float] | None = None,
     keep: Sequence[int] | None = None,
+    threshold: float | None = None,
 ) -> Path:
-    """Write the map of a label file, and a picture beside it.
+    """Write the map of a label file, in mm, and a picture beside it.
 
     With several labels the maps are stacked: channels first in TIFF (C, H, W), last in NIfTI (X, Y, Z, C).
 
@@ -36,15 +44,26 @@ def write_distance_map(
         boundary: ``"interface"`` or ``"pixel"``.
         spacing: Size of a voxel in mm. Default: as the file says; one for PNG and TIFF.
         keep: The label values to map. Default: all but 0.
+        threshold: What is above it is label 1, the rest 0. Default: the values are labels.
 
     Returns:
-        The picture's path: that of `out`, ending in ``.png``.
+        The picture's path: that of `out`, ending in ``.png``; in ``_map.png`` if the labels have that name.
+
+    Raises:
+        UserError: one of the two files is there already, no label, or a grey picture.
     """
     labels, out = Path(labels), Path(out)
-    if not out.name.lower().endswith((".nii", ".nii.gz", ".tif", ".tiff")):
+    name = out.name.lower()
+    if not name.endswith((".nii", ".nii.gz", *TIFF)):
         raise UserError(f"{out}: a distance map needs floats; let the name end in .nii.gz or .tif")
-    array, found = read_label_map(labels)
-    if array.ndim == 3 and out.name.lower().endswith((".tif", ".tiff")):
+    picture = out.with_name(stem(out) + ".png")
+    if picture.resolve() == labels.resolve():
+        picture = out.with_name(stem(out) + "_map.png")
+    for path in (out, picture):
+        if os.path.lexists(path):
+            raise UserError(f"{path} is there already; choose another name, or move it away")
+    array, found = read_label_map(labels, threshold)
+    if array.ndim == 3 and name.endswith(TIFF):
         raise UserError(f"{out}: the map of a volume; let the name end in .nii.gz")
     steps = found if spacing is None else checked_spacing(spacing, array.ndim)
     values = _values(labels, array, keep)
@@ -55,18 +74,17 @@ def write_distance_map(
         torch.from_numpy(classes)[None], len(values) + 1, spacing=steps, boundary=boundary
     )[0].numpy()
 
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if out.name.lower().endswith((".tif", ".tiff")):
-        _write_tiff(out, maps)
-    else:
-        _write_nifti(out, maps, labels, steps)
-    picture = out.with_name(stem(out) + ".png")
-    if picture.resolve() == labels.resolve():  # never over the labels themselves
-        picture = out.with_name(stem(out) + "_map.png")
+    content = _tiff_bytes(maps) if name.endswith(TIFF) else _nifti_bytes(maps, labels, steps)
+    if name.endswith(".gz"):
+        content = gzip.compress(content, mtime=0)
+    make_folder(out.parent)
+    with atomic_write(out, "distance map") as file:
+        file.write(content)
     if classes.ndim == 3:  # of a volume, the slice that holds most of the labels
         middle = int(np.argmax((classes > 0).sum((0, 1))))
         classes, maps, steps = classes[..., middle], maps[..., middle], steps[:2]
-    draw_distance_map(picture, classes, maps, values, steps)
+    with atomic_write(picture, "picture") as file:
+        draw_distance_map(file, classes, maps, values, steps)
     return picture
 
 
@@ -75,6 +93,7 @@ def _values(path: Path, array: np.ndarray, keep: Sequence[int] | None) -> tuple[
     if not found:
         raise UserError(f"{path}: no label but 0, so there is no boundary to measure from")
     if keep is None:
+        check_label_values(found, path)
         return tuple(found)
     for value in keep:
         if value not in found:
@@ -82,52 +101,59 @@ def _values(path: Path, array: np.ndarray, keep: Sequence[int] | None) -> tuple[
     return tuple(dict.fromkeys(keep))
 
 
-def _write_tiff(out: Path, maps: np.ndarray) -> None:
+def _tiff_bytes(maps: np.ndarray) -> bytes:
     import tifffile
 
-    single = len(maps) == 1
+    file, single = BytesIO(), len(maps) == 1
     tifffile.imwrite(
-        out,
+        file,
         maps[0] if single else maps,
         photometric="minisblack",
         metadata={"axes": "YX" if single else "CYX"},
     )
+    return file.getvalue()
 
 
-def _write_nifti(out: Path, maps: np.ndarray, labels: Path, steps: tuple[float, ...]) -> None:
+def _nifti_bytes(maps: np.ndarray, labels: Path, steps: tuple[float, ...]) -> bytes:
     import nibabel
 
-    space = maps if maps.ndim == 4 else maps[..., None]  # a slice is a volume one voxel thick
-    data = space[0] if len(space) == 1 else np.moveaxis(space, 0, -1)
-    affine = np.diag([*steps, 1.0] if len(steps) == 3 else [*steps, 1.0, 1.0])
-    if labels.name.lower().endswith((".nii", ".nii.gz")):  # lie where the labels lie
-        source: Any = nibabel.load(labels)  # pyright: ignore[reportPrivateImportUsage]
-        affine = source.affine
-    nibabel.save(nibabel.Nifti1Image(data, affine), out)  # pyright: ignore[reportPrivateImportUsage]
+    data = maps[0] if len(maps) == 1 else np.moveaxis(maps, 0, -1)
+    if is_nifti(labels):  # lie where the labels lie
+        return nifti_bytes(data, labels)
+    image: Any = nibabel.Nifti1Image(data[:, :, None], np.diag([*steps, 1.0, 1.0]))  # pyright: ignore[reportPrivateImportUsage]
+    image.header.set_xyzt_units("mm")
+    return image.to_bytes()
 
 
 def draw_distance_map(
-    path: Path, classes: np.ndarray, maps: np.ndarray, values: Sequence[int], steps: Sequence[float]
+    file: BinaryIO, classes: np.ndarray, maps: np.ndarray, values: Sequence[int], steps: Sequence[float]
 ) -> None:
-    """One panel per label: blue inside, red outside, level lines to read it by, the boundary in black."""
+    """Draw a panel per label: blue inside, red outside, level lines to read it by, the boundary in black.
+
+    Of many labels only the `PANELS` largest of the slice are drawn.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    sizes = np.bincount(classes.ravel(), minlength=len(values) + 1)[1:]
+    drawn = np.sort(np.argsort(-sizes, kind="stable")[:PANELS])
     height, width = (n * step for n, step in zip(classes.shape, steps, strict=True))
-    rows, columns = -(-len(values) // PER_ROW), min(PER_ROW, len(values))
+    rows, columns = -(-len(drawn) // PER_ROW), min(PER_ROW, len(drawn))
     panel = 3.8 / max(width, height)
     figure = Figure((columns * (panel * width + 0.9), rows * (panel * height + 0.45)), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in panels[len(values) :]:
+    for axes in panels[len(drawn) :]:
         axes.remove()
-    for axes, index, value, phi in zip(panels, range(1, len(values) + 1), values, maps, strict=False):
-        mask = classes == index
-        _draw_panel(figure, axes, mask, phi, steps)
-        axes.set_title(
-            f"label {value}" if mask.any() else f"label {value}: not in this slice", color=INK, fontsize=10
+    for axes, index in zip(panels, drawn, strict=False):
+        _draw_panel(figure, axes, classes == index + 1, maps[index], steps)
+        note = "" if sizes[index] else ": not in this slice"
+        axes.set_title(f"label {values[index]}{note}", color=INK, fontsize=10)
+    if len(drawn) < len(values):
+        figure.suptitle(
+            f"the {len(drawn)} largest of {len(values)} labels, in this slice", color=INK, fontsize=10
         )
-    figure.savefig(path, dpi=160, facecolor="white")
+    figure.savefig(file, format="png", dpi=160, facecolor="white")
 
 
 def _draw_panel(figure: Any, axes: Any, mask: np.ndarray, phi: np.ndarray, steps: Sequence[float]) -> None:

@@ -1,5 +1,6 @@
 """Read and write single files: PNG, TIFF, JPEG (images only) and NIfTI."""
 
+import gzip
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ __all__ = [
     "atomic_write",
     "checked_spacing",
     "is_nifti",
+    "make_folder",
     "read_affine",
     "read_image",
     "read_label_map",
@@ -63,6 +65,18 @@ def atomic_write(path: Path, what: str, *, keep_as: Path | None = None) -> Itera
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those that it lies in.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {path}: {error.strerror}; choose another one") from None
 
 
 def stem(path: Path) -> str:
@@ -192,7 +206,7 @@ def write_labels(
     labels = values.astype(np.uint8 if values.max() <= 255 else np.uint16)[classes]
     with atomic_write(path, "labels") as file:
         if like is not None and path.name.endswith(".nii.gz"):
-            file.write(nifti_bytes(labels, like))
+            file.write(gzip.compress(nifti_bytes(labels, like), mtime=0))
         else:
             Image.fromarray(labels).save(file, format="PNG")
 

@@ -101,7 +101,7 @@ def same_grid(path: Path, other: Path) -> None:
 
 
 def nifti_bytes(array: np.ndarray, like: Path) -> bytes:
-    """Write an array, (*space) or (*space, C), as a gzipped NIfTI file on the grid of the file `like`.
+    """Return an array, (*space) or (*space, C), as a NIfTI file on the grid of the file `like`.
 
     What says where the voxels lie is copied: both forms, the size of a voxel and its unit.
     """
@@ -118,7 +118,7 @@ def nifti_bytes(array: np.ndarray, like: Path) -> bytes:
         header[field] = source[field]
     header["pixdim"][4:] = 1
     kind: Any = nibabel.Nifti2Image if isinstance(header, nibabel.Nifti2Header) else nibabel.Nifti1Image  # pyright: ignore[reportPrivateImportUsage]
-    return gzip.compress(kind(array.reshape(shape), None, header).to_bytes(), mtime=0)
+    return kind(array.reshape(shape), None, header).to_bytes()
 
 
 def _read_header(path: Path) -> Any:
