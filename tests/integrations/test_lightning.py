@@ -37,7 +37,26 @@ class Network(lightning.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def fit(folder, loss, interval="epoch", *, epochs=2, ckpt_path=None, **options):
+class TwoOptimisers(Network):
+    """The second steps every other batch, as in adversarial training."""
+
+    def __init__(self, loss):
+        super().__init__(loss)
+        self.automatic_optimization = False
+
+    def configure_optimizers(self):
+        return [torch.optim.SGD([weight], lr=0.1) for weight in self.network.parameters()]
+
+    def training_step(self, batch, batch_idx):
+        first, second = self.optimizers()
+        for optimiser in (first, second) if batch_idx % 2 == 0 else (first,):
+            optimiser.zero_grad()
+        self.manual_backward(super().training_step(batch, batch_idx))
+        for optimiser in (first, second) if batch_idx % 2 == 0 else (first,):
+            optimiser.step()
+
+
+def fit(folder, loss, interval="epoch", *, epochs=2, ckpt_path=None, network=Network, **options):
     callback = BoundarySchedule(interval)
     trainer = lightning.Trainer(
         default_root_dir=folder,
@@ -49,7 +68,7 @@ def fit(folder, loss, interval="epoch", *, epochs=2, ckpt_path=None, **options):
         log_every_n_steps=1,
         **{"logger": False, "enable_checkpointing": False, **options},
     )
-    module = Network(loss)
+    module = network(loss)
     batches = DataLoader(TensorDataset(IMAGES, LABELS), batch_size=2)
     trainer.fit(module, batches, batches, ckpt_path=ckpt_path)
     return trainer, module
@@ -104,6 +123,22 @@ def test_boundary_schedule_logs_every_step(tmp_path):
     names, *rows = (line.split(",") for line in lines)
     assert [float(row[names.index("loss/boundary_weight")]) for row in rows] == [0, 0.25, 0.5, 0.75]
     assert len({row[names.index("loss/region")] for row in rows}) == 4
+
+
+def test_boundary_schedule_counts_a_step_of_two_optimisers_once(tmp_path):
+    def weights(module):
+        return [alpha for _, alpha in module.weights_of_steps]
+
+    def loss():
+        return RegionBoundaryLoss(torch.nn.CrossEntropyLoss(), schedule=Increase(step=0.125))
+
+    trainer, module = fit(tmp_path, loss(), "step", network=TwoOptimisers)
+    assert trainer.global_step == 6
+    assert weights(module) == [0, 0.125, 0.25, 0.375]
+    trainer.save_checkpoint(tmp_path / "half.ckpt")
+    options = {"epochs": 3, "ckpt_path": tmp_path / "half.ckpt", "network": TwoOptimisers}
+    _, module = fit(tmp_path, loss(), "step", **options)
+    assert weights(module) == [0.5, 0.625]
 
 
 @pytest.mark.parametrize("interval", ["epoch", "step"])

@@ -11,6 +11,7 @@ from monai.bundle import ConfigParser
 from monai.data import MetaTensor, decollate_batch, list_data_collate
 from monai.losses import DeepSupervisionLoss, DiceCELoss
 from monai.transforms import (
+    CenterSpatialCrop,
     Compose,
     EnsureChannelFirst,
     EnsureTyped,
@@ -18,6 +19,7 @@ from monai.transforms import (
     Invertd,
     RandSpatialCropd,
     Spacingd,
+    SqueezeDim,
 )
 
 import boundaryloss
@@ -193,6 +195,44 @@ def test_dice_ce_boundary_loss_is_the_sum_of_its_terms():
     torch.testing.assert_close(loss(LOGITS[2], LABELS[2]), region + 0.01 * boundary)
 
 
+def test_dice_ce_boundary_loss_gives_both_terms_the_activation():
+    by_name, by_function = (
+        DiceCEBoundaryLoss(to_onehot_y=True, **activation)
+        for activation in ({"softmax": True}, {"other_act": lambda x: x.softmax(1)})
+    )
+    torch.testing.assert_close(by_name.terms(LOGITS[2], LABELS[2]), by_function.terms(LOGITS[2], LABELS[2]))
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_dice_ce_boundary_loss_reduces_both_terms(batch):
+    arguments = {"to_onehot_y": True, "softmax": True, "reduction": "sum", "batch": batch}
+    terms = DiceCEBoundaryLoss(**arguments).terms(LOGITS[2], LABELS[2])
+    expected = [loss(**arguments)(LOGITS[2], LABELS[2]) for loss in (DiceCELoss, BoundaryLoss)]
+    torch.testing.assert_close(terms, tuple(expected))
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ({"reduction": "none"}, "none"),
+        ({"weight": torch.ones(3)}, "weight would reach Dice and cross-entropy"),
+    ],
+)
+def test_dice_ce_boundary_loss_refuses_what_cannot_reach_both_terms(argument, message):
+    with pytest.raises(ValueError, match=message):
+        DiceCEBoundaryLoss(to_onehot_y=True, softmax=True, **argument)
+
+
+@pytest.mark.parametrize("make", [BoundaryLoss, DiceCEBoundaryLoss])
+def test_monai_losses_refuse_what_is_no_tensor(make):
+    loss = make(to_onehot_y=True, softmax=True)
+    for input, target in ((None, LABELS[2]), (LOGITS[2], LABELS[2].numpy()), (LOGITS[2], None)):
+        with pytest.raises(TypeError, match="input and target must be tensors"):
+            loss(input, target)
+    with pytest.raises(TypeError, match="logits must be of a floating type"):
+        loss(LOGITS[2].long(), LABELS[2])
+
+
 def test_monai_boundary_loss_is_a_term_of_region_boundary_loss():
     arguments = {"to_onehot_y": True, "softmax": True}
     loss = RegionBoundaryLoss(DiceCELoss(**arguments), BoundaryLoss(**arguments), Constant(0.5))
@@ -221,10 +261,25 @@ def test_signed_distance_map_transform_takes_spacing_from_the_meta_tensor():
     assert torch.equal(unit.as_tensor(), signed_distance_map(LABELS[3][0], 3)[0])
 
 
-def test_signed_distance_map_transform_takes_two_axes_of_a_slice():
-    label = MetaTensor(LABELS[2][0], affine=AFFINE)
-    expected = signed_distance_map(LABELS[2][0], 3, spacing=(2, 1), include_background=True)[0]
-    assert torch.equal(SignedDistanceMap(3, include_background=True)(label).as_tensor(), expected)
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_signed_distance_map_transform_knows_the_axes_of_a_slice_or_asks(axis):
+    volume = MetaTensor(LABELS[3][0], affine=AFFINE)
+    indexed = volume[(slice(None), *[slice(None)] * axis, 4)]  # keeps the affine of three axes
+    with pytest.raises(ValueError, match=r"spacings \[2.0, 1.0, 0.5\] of the affine have the 2 axes"):
+        SignedDistanceMap(3)(indexed)
+    size = [*volume.shape[1:]]
+    size[axis] = 1
+    cut = SqueezeDim(axis + 1)(CenterSpatialCrop(size)(volume))
+    spacing = [step for i, step in enumerate((2, 1, 0.5)) if i != axis]
+    expected = signed_distance_map(cut.as_tensor(), 3, spacing=spacing)[0]
+    assert torch.equal(SignedDistanceMap(3)(cut).as_tensor(), expected)
+    assert torch.equal(
+        SignedDistanceMap(3, spacing=spacing)(MetaTensor(cut.as_tensor(), affine=AFFINE)).as_tensor(),
+        expected,
+    )
+    isotropic = MetaTensor(cut.as_tensor(), affine=torch.eye(4) * 0.7)
+    expected = signed_distance_map(cut.as_tensor(), 3, spacing=(0.7, 0.7))[0]
+    torch.testing.assert_close(SignedDistanceMap(3)(isotropic).as_tensor(), expected)
 
 
 def test_signed_distance_map_transform_takes_an_affine_of_fewer_axes():

@@ -18,11 +18,12 @@ class BoundarySchedule(Callback):
     several times in a step, under deep supervision, logs its first call's terms. A region loss that is a
     plain function has no hook to log it by: give `torch.nn.CrossEntropyLoss()`, not `cross_entropy`.
 
-    A resumed fit goes on with the weights it was stopped at: epoch and step are the trainer's.
+    A resumed fit goes on with the weights it was stopped at: the epoch is the trainer's, and the steps are
+    part of the callback's state in the checkpoint.
 
     Args:
-        interval: `"epoch"` or `"step"`: what the schedule counts. Steps are the optimiser's: a schedule
-            `Increase(step=1e-4)` adds 0.01 in 100 of them.
+        interval: `"epoch"` or `"step"`: what the schedule counts. A step is a batch after which an optimiser
+            stepped, however many of them did: a schedule `Increase(step=1e-4)` adds 0.01 in 100 steps.
 
     Raises:
         ValueError: an unknown `interval`, or at the start of a fit, a module without a `RegionBoundaryLoss`.
@@ -36,6 +37,8 @@ class BoundarySchedule(Callback):
         if interval not in ("epoch", "step"):
             raise ValueError(f"interval must be 'epoch' or 'step', got {interval!r}")
         self.interval = interval
+        self._steps = 0
+        self._steps_of_all_optimisers = 0  # the trainer's global_step
         self._losses: dict[str, RegionBoundaryLoss] = {}
         self._hooks: list[RemovableHandle] = []
         self._terms: dict[str, tuple[Tensor, int]] = {}
@@ -55,6 +58,12 @@ class BoundarySchedule(Callback):
                     hook = module.register_forward_hook(partial(self._keep, f"{name}/{term}"))
                     self._hooks.append(hook)
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Go on counting, unless the trainer is elsewhere: then all optimisers have stepped equally often."""
+        if self._steps_of_all_optimisers != trainer.global_step:
+            self._steps_of_all_optimisers = trainer.global_step
+            self._steps = trainer.global_step // max(len(trainer.optimizers), 1)
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Set the weights of the epoch."""
         if self.interval == "epoch":
@@ -66,12 +75,14 @@ class BoundarySchedule(Callback):
         """Set the weights of the step."""
         self._terms.clear()
         if self.interval == "step":
-            self._set(trainer.global_step)
+            self._set(self._steps)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Log terms and weights, by step or as the epoch's mean."""
+        """Log terms and weights, by step or as the epoch's mean; count the step."""
+        self._steps += trainer.global_step > self._steps_of_all_optimisers
+        self._steps_of_all_optimisers = trainer.global_step
         step = self.interval == "step"
         log = partial(pl_module.log, on_step=step, on_epoch=not step, sync_dist=not step)
         for name, (term, batch_size) in self._terms.items():
@@ -79,6 +90,15 @@ class BoundarySchedule(Callback):
         for name, loss in self._losses.items():
             for term, weight in zip(("region", "boundary"), loss.weights.clone(), strict=True):
                 log(f"{name}/{term}_weight", weight, batch_size=1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the steps, for the checkpoint."""
+        return {"steps": self._steps, "steps_of_all_optimisers": self._steps_of_all_optimisers}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Resume at the saved step."""
+        self._steps = state_dict["steps"]
+        self._steps_of_all_optimisers = state_dict["steps_of_all_optimisers"]
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Stop listening; also called when a fit fails."""

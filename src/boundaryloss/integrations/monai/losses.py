@@ -168,11 +168,19 @@ class DiceCEBoundaryLoss(RegionBoundaryLoss):
         to_onehot_y: whether the target is labels `(B, 1, *space)`.
         sigmoid: whether to apply a sigmoid to the input.
         softmax: whether to apply a softmax to the input.
+        other_act: another activation, for Dice and boundary loss; cross-entropy takes the input as it is.
+        reduction: `"mean"`, or `"sum"`, which adds up images and classes in Dice and boundary loss, and the
+            voxels in cross-entropy.
+        batch: whether Dice and boundary loss see the batch as one image.
         schedule: the boundary weight, or a function: epoch -> (region weight, boundary weight). A number
             needs nobody to call `set_epoch`, which MONAI's own training loops do not.
         spacing: size of a voxel along each spatial axis, for the boundary loss.
         boundary: `"interface"` or `"pixel"`.
-        dice_ce: further arguments of `monai.losses.DiceCELoss`.
+        dice_ce: further arguments of `monai.losses.DiceCELoss`, which shape Dice and cross-entropy alone.
+
+    Raises:
+        ValueError: `weight`, which the boundary loss does not know, and what MONAI refuses, such as
+            `reduction="none"`.
 
     Example:
         >>> import torch
@@ -189,16 +197,24 @@ class DiceCEBoundaryLoss(RegionBoundaryLoss):
         sigmoid: bool = False,
         softmax: bool = False,
         *,
+        other_act: Callable[[Tensor], Tensor] | None = None,
+        reduction: LossReduction | str = LossReduction.MEAN,
+        batch: bool = False,
         schedule: Callable[[int], tuple[float, float]] | float = 0.01,
         spacing: Sequence[float] | None = None,
         boundary: Literal["interface", "pixel"] = "interface",
         **dice_ce: Any,
     ) -> None:
+        if dice_ce.get("weight") is not None:
+            raise ValueError(
+                "weight would reach Dice and cross-entropy only; if you want that, say so: "
+                "RegionBoundaryLoss(DiceCELoss(..., weight=...), BoundaryLoss(...))"
+            )
+        reduction = LossReduction(reduction).value
+        shared = (include_background, to_onehot_y, sigmoid, softmax, other_act)
         super().__init__(
-            DiceCELoss(include_background, to_onehot_y, sigmoid, softmax, **dice_ce),
-            BoundaryLoss(
-                include_background, to_onehot_y, sigmoid, softmax, spacing=spacing, boundary=boundary
-            ),
+            DiceCELoss(*shared, reduction=reduction, batch=batch, **dice_ce),
+            BoundaryLoss(*shared, reduction, batch, spacing=spacing, boundary=boundary),
             schedule if callable(schedule) else Constant(schedule),
         )
 
@@ -226,4 +242,6 @@ class DiceCEBoundaryLoss(RegionBoundaryLoss):
 
 
 def _plain(tensor: Tensor) -> Tensor:
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"input and target must be tensors, got {type(tensor).__name__}")
     return tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor

@@ -27,6 +27,8 @@ class SignedDistanceMap(Transform):
         num_classes: classes of a label map `(1, *space)`, background included; None for masks `(C, *space)`,
             each channel an object where it exceeds 1/2.
         spacing: size of a voxel along each spatial axis; default `MetaTensor.pixdim`, and 1 without metadata.
+            A slice that was cut by indexing keeps the affine of its volume, which does not say which axes are
+            left: unless all have the same spacing, say it here.
         boundary: `"interface"` or `"pixel"`; the latter needs equal spacing.
         include_background: whether the map of class 0 of a label map comes first.
         ignore_index: a label whose voxels belong to no class.
@@ -36,7 +38,8 @@ class SignedDistanceMap(Transform):
         input's kind: `MetaTensor`, tensor or array.
 
     Raises:
-        ValueError: labels that are no integers or not one channel, and what `signed_distance_map` refuses.
+        ValueError: labels that are no integers or not one channel, an affine of other axes, and what
+            `signed_distance_map` refuses.
 
     Example:
         >>> import torch
@@ -66,8 +69,7 @@ class SignedDistanceMap(Transform):
         tracked = convert_to_tensor(img, track_meta=get_track_meta())
         spacing = self.spacing
         if spacing is None and isinstance(tracked, MetaTensor):
-            # A slice may have the affine of its volume, and a tensor one that says nothing of its last axes.
-            spacing = [*(float(step) for step in tracked.pixdim), 1.0, 1.0][: tracked.ndim - 1]
+            spacing = _spacing_of(tracked)
         values = convert_to_tensor(img, track_meta=False)
         objects = values[None] > 0.5 if self.num_classes is None else _one_label_map(values)
         phi = signed_distance_map(
@@ -134,6 +136,21 @@ class SignedDistanceMapd(MapTransform):
 
 
 SignedDistanceMapD = SignedDistanceMapDict = SignedDistanceMapd
+
+
+def _spacing_of(image: MetaTensor) -> list[float]:
+    """Return the spacing of each axis; a slice may have the affine of its volume, a matrix that of a row."""
+    axes = image.ndim - 1
+    steps = [float(step) for step in image.pixdim]
+    if len(steps) == axes:
+        return steps
+    equal = max(steps) - min(steps) <= 1e-4 * max(steps)
+    if equal and (len(steps) > axes or steps[0] == 1):
+        return [steps[0]] * axes
+    raise ValueError(
+        f"which of the spacings {steps} of the affine have the {axes} axes of the image? Pass spacing=, or "
+        "cut slices with transforms that cut the affine too, such as monai.transforms.SqueezeDim"
+    )
 
 
 def _one_label_map(values: Tensor) -> Tensor:
