@@ -34,11 +34,11 @@ test-slow: $(INSTALLED)
 # their level within the tests of distance maps.
 LEVELS := "ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41" "ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2" \
     "ONEDNN_MAX_CPU_ISA=DEFAULT"
-AT_LEVELS := tests/distance tests/losses tests/training/test_losses.py tests/training/test_processes.py \
-    tests/training/test_resume.py --ignore=tests/distance/test_cuda.py --ignore=tests/losses/test_fused.py
+AT_LEVELS := tests/distance/test_distance_transform.py tests/losses/test_boundary_loss.py tests/losses/test_log_boundary_loss.py \
+    tests/training/test_losses.py tests/training/test_processes.py tests/training/test_resume.py
 test-levels: $(INSTALLED)
-	@for threads in 1 2; do for level in $(LEVELS); do echo "$$level OMP_NUM_THREADS=$$threads"; done; done | xargs -P 2 -I {} \
-	    sh -c 'echo {}; env {} $(BIN)/python -m pytest -q -m "not slow and not gpu" -k "not data_loader" $(AT_LEVELS)'
+	@for threads in 1 2; do for level in $(LEVELS); do echo "$$level OMP_NUM_THREADS=$$threads"; done; done | xargs -L 1 -P 2 \
+	    sh -c 'echo "$$@"; env "$$@" $(BIN)/python -m pytest -q -m "not slow and not gpu" -k "not compiles" $(AT_LEVELS)' sh
 
 # The native kernels rebuilt with the compiler's checks of memory and of undefined behaviour.
 test-sanitized: $(INSTALLED)
