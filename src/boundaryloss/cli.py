@@ -165,6 +165,8 @@ def train(
         click.echo(f"skipped: {problem}", err=True)
     if cases.skipped and first:
         click.echo(_count_skipped(len(cases.skipped)), err=True)
+    for line in cases.census if first else ():
+        click.echo(line, err=True)
     bar = _bar(visible=first)
     task = bar.add_task(chosen.loss, total=None if begun else count_steps(cases, chosen))
 

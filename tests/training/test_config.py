@@ -19,9 +19,14 @@ def test_write_config_reads_back_the_same(tmp_path):
 
 def test_write_config_names_every_setting(tmp_path):
     settings = {"labels": (1,), "spacing": (1.0, 1.0), "window": (0.0, 1.0), "target_spacing": (1.0,) * 3}
-    write_config(tmp_path / "config.toml", TrainConfig(**settings, patch=(16, 16)), FACTS)
-    text = (tmp_path / "config.toml").read_text()
-    assert all(field.name in text for field in dataclasses.fields(TrainConfig))
+    settings |= {"patch": (16, 16), "split": {"group": '^(\\d+"?)'}}
+    texts = []
+    for more in ({"ignore": 9}, {"threshold": 127}):  # one excludes the other
+        config = TrainConfig(**settings, **more)
+        write_config(tmp_path / "config.toml", config, FACTS)
+        texts.append((tmp_path / "config.toml").read_text())
+        assert read_config(tmp_path / "config.toml") == config
+    assert all(field.name in "".join(texts) for field in dataclasses.fields(TrainConfig))
 
 
 def test_read_config_overrides_win_and_none_does_not(tmp_path):
@@ -69,6 +74,17 @@ def test_make_schedule_builds_what_is_named(schedule, options, expected):
         ({"features": [8, 8]}, "five"),
         ({"spacing": [1.0, 0.0]}, "spacing must be two positive"),
         ({"labels": 3}, "labels must be a list"),
+        ({"ignore": 0}, "ignore must be a value from 1 to 65535"),
+        ({"ignore": 2.0}, "ignore must be a whole number"),
+        ({"ignore": True}, "ignore must be a whole number"),
+        ({"ignore": 3, "labels": [3]}, "3 is one of the labels to keep"),
+        ({"threshold": "half"}, "threshold must be a number"),
+        ({"threshold": float("nan")}, "threshold must be from 0"),
+        ({"threshold": 127, "ignore": 9}, "threshold leaves nothing but 0 and 1"),
+        ({"split": "^(.+)_"}, "split must be a table"),
+        ({"split": {"patient": "^(.+)_"}}, "unknown setting in .split.: 'patient'"),
+        ({"split": {"group": "^("}}, "is no regular expression"),
+        ({"split": {"group": "^p"}}, "has no parentheses"),
     ],
 )
 def test_from_dict_names_what_is_wrong(settings, words):

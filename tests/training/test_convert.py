@@ -88,7 +88,9 @@ def test_convert_makes_a_data_folder(tmp_path, name, first, slices, channels, va
     cases = find_cases(tmp_path / "data")
     assert sorted(case.name for case in cases.train + cases.test)[0] == first
     assert cases.channels == channels and cases.label_values == values
-    assert not {case.patient for case in cases.train} & {case.patient for case in cases.test}
+    assert not {cases.patients[case.name] for case in cases.train} & {
+        cases.patients[case.name] for case in cases.test
+    }
     image, _ = read_image(cases.train[0].image)
     assert image.shape == (channels, 256, 256)
 

@@ -60,7 +60,7 @@ def test_find_cases_splits_by_train_and_test_prefix(tmp_path):
 def test_find_cases_random_split_keeps_patients_together_and_repeats(tmp_path):
     folder(tmp_path, PATIENTS)
     cases = find_cases(tmp_path, seed=3)
-    train, test = ({case.patient for case in part} for part in (cases.train, cases.test))
+    train, test = ({cases.patients[case.name] for case in part} for part in (cases.train, cases.test))
     assert not train & test
     assert (len(train), len(test)) == (8, 2)
     assert sorted(names(cases.train) + names(cases.test)) == PATIENTS

@@ -1,7 +1,7 @@
 """Every case is read once before hours of training: what it has, and what is wrong with it."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.files import is_nifti, read_affine, read_label_map, read_raw
 from boundaryloss.training.layouts import Case, Layout
+from boundaryloss.training.text import is_file
 
 SAMPLES = 1000  # voxels of a case that its share in the window of a CT is taken from
 PERCENTILES = (0.5, 99.5)
@@ -22,8 +23,14 @@ class Found:
     channels: int
     shape: tuple[int, ...]
     spacing: tuple[float, ...]
-    values: frozenset[int]
+    voxels: dict[int, int]  # by the value in the file
+    objects: dict[int, int]  # connected parts, by value
     foreground: np.ndarray = field(compare=False, repr=False)  # (channel, some voxels of objects)
+
+    @property
+    def values(self) -> set[int]:
+        """The values in the file of the labels."""
+        return {*self.voxels}
 
 
 def inspect(
@@ -87,7 +94,7 @@ def _inspect_case(case: Case, layout: Layout) -> Found:
     for path, (image, _) in zip(case.images, images, strict=True):
         if image.shape[1:] != shape:
             raise UserError(f"{path}: {_size(image.shape[1:])}, but {case.image.name} is {_size(shape)}")
-    labels, _ = read_label_map(case.labels)
+    labels, _ = read_label_map(case.labels, case.threshold)
     if labels.shape != shape:
         raise UserError(
             f"{case.labels}: {_size(labels.shape)}, but its image is {_size(shape)}; give both the same size"
@@ -95,7 +102,8 @@ def _inspect_case(case: Case, layout: Layout) -> Found:
     for path, (image, _) in zip(case.images, images, strict=True):  # a slice may well be blank, a volume not
         if len(shape) == 3 and any(channel.min() == channel.max() for channel in image):
             raise UserError(f"{path}: one value everywhere, so there is nothing to see; remove the case")
-    values = frozenset(np.unique(labels).tolist())
+    voxels = _count(labels)
+    values = {*voxels}
     declared = {0, layout.ignore, *layout.label_values}
     if layout.label_values and not values <= declared:
         raise UserError(
@@ -104,16 +112,40 @@ def _inspect_case(case: Case, layout: Layout) -> Found:
     array = np.concatenate([image for image, _ in images])
     if layout.modalities and len(array) != len(layout.modalities):
         raise _wrong_channels(case, layout, f"{len(array)} channels")
-    objects = array[:, np.isin(labels, list(values - {0, layout.ignore}))]
-    foreground = objects[:, :: max(1, objects.shape[1] // SAMPLES)].astype(np.float32)
+    marked = array[:, np.isin(labels, list(values - {0, layout.ignore}))]
+    foreground = marked[:, :: max(1, marked.shape[1] // SAMPLES)].astype(np.float32)
     if len(shape) == 3:
         affine = _common_affine(case)
         shape, spacing = oriented(shape, affine), oriented(spacing, affine)
-    return Found(len(array), tuple(shape), spacing, values, foreground)
+    objects = _count_objects(labels, values - {0, layout.ignore})
+    return Found(len(array), tuple(shape), spacing, voxels, objects, foreground)
+
+
+def _count(labels: np.ndarray) -> dict[int, int]:
+    """How many voxels each value has."""
+    counts = np.zeros(int(labels.max()) + 1, np.int64)
+    for part in labels:  # of a large volume all at once would need eight bytes a voxel
+        counts += np.bincount(part.ravel(), minlength=len(counts))
+    return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
+
+
+def _count_objects(labels: np.ndarray, values: Collection[int]) -> dict[int, int]:
+    """How many connected parts each value has; voxels that touch in a corner are connected."""
+    from scipy import ndimage
+
+    touching = np.ones((3,) * labels.ndim)
+    boxes = ndimage.find_objects(labels)
+    return {
+        value: ndimage.label(labels[boxes[value - 1]] == value, touching)[1]  # pyright: ignore
+        for value in values
+    }
 
 
 def _check_files(case: Case, layout: Layout) -> None:
-    """Nothing is missing."""
+    """Nothing is missing, and nothing would be waited for for ever, such as a pipe."""
+    for path in (*case.images, *((case.labels,) if case.labels else ())):
+        if not is_file(path):
+            raise UserError(f"{path}: no such file, or not an ordinary one; add it or remove the case")
     images, masks = ("imagesTr", "labelsTr") if layout.kind != "plain" else ("images", "masks")
     for lone, other, folder in ((case.labels, case.images, images), (case.images, case.labels, masks)):
         if lone and not other:

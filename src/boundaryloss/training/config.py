@@ -2,7 +2,7 @@
 
 import dataclasses
 import difflib
-import sys
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +11,10 @@ from typing import Any
 from boundaryloss.schedules import Balance, Constant, Increase, Rebalance, Schedule
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.files import atomic_write
+from boundaryloss.training.split import check_pattern
+from boundaryloss.training.text import read_toml
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # pyright: ignore[reportMissingImports]
+__all__ = ["TrainConfig", "as_dict", "check_choice", "from_dict", "read_config", "read_toml", "write_config"]
 
 REGIONS = ("ce", "dice", "gdl", "dicece")
 TERMS = ("boundary", "monai.BoundaryLoss", "official.BoundaryLoss")
@@ -66,6 +65,10 @@ class TrainConfig:
         validation: share of the training slices that only choose `best.ckpt`; the test uses the last epoch.
         features: channels of the levels of the U-Net, five for `basicunet`; the first is at full resolution.
         labels: file values to keep as classes, all others become background; none given: all are kept.
+        ignore: the file value of voxels that nobody labelled; nnU-Net's dataset.json names its own.
+        threshold: of grey masks: file values above it are the one class; none given: masks hold labels.
+        split: how a random split goes: `group` is a regular expression whose first group, at the beginning of
+            a name, is the patient; none given: see `boundaryloss.training.split.group_names`.
         spacing: pixel size of slices in mm, in array order; none given: as the files say.
         fold: which fold is tested on, of nnU-Net's `splits_final.json` or of a random split.
         window: intensities that become 0 and 1, such as `[-160, 240]`; none given: for CT the range of its
@@ -111,6 +114,9 @@ class TrainConfig:
     validation: float = 0.1
     features: tuple[int, ...] = (16, 32, 64, 128, 256)
     labels: tuple[int, ...] | None = None
+    ignore: int | None = None
+    threshold: float | None = None
+    split: Mapping[str, str] = field(default_factory=dict)
     spacing: tuple[float, ...] | None = None
     fold: int = 0
     window: tuple[float, ...] | None = None
@@ -161,8 +167,24 @@ class TrainConfig:
             _check_positive(name, getattr(self, name), lengths)
         if self.window is not None and not (len(self.window) == 2 and self.window[0] < self.window[1]):
             raise UserError(f"window must be two rising numbers, got {list(self.window)}")
+        self._check_labels()
         self._check_combinations()
         self.make_schedule()
+
+    def _check_labels(self) -> None:
+        for name in self.split:
+            check_choice("setting in [split]", name, ("group",))
+        if "group" in self.split:
+            check_pattern(self.split["group"])
+        for value in () if self.ignore is None else (self.ignore,):
+            if not 0 < value <= 65535:
+                raise UserError(f"ignore must be a value from 1 to 65535, since 0 is background, got {value}")
+            if value in (self.labels or ()):
+                raise UserError(f"ignore: {value} is one of the labels to keep; take it out of one")
+        if self.threshold is not None and self.ignore is not None:
+            raise UserError("threshold leaves nothing but 0 and 1, so no value to ignore; remove one of them")
+        if self.threshold is not None and not 0 <= self.threshold < 65535:
+            raise UserError(f"threshold must be from 0 to below 65535, got {self.threshold}")
 
     def _check_combinations(self) -> None:
         basic = self.network == "basicunet"
@@ -225,22 +247,12 @@ def read_config(path: Path | None, **overrides: Any) -> TrainConfig:
     return from_dict({**settings, **overrides}, str(path))
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """The contents of a TOML file; what is wrong with it is one line."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read the configuration {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid TOML: {error}") from None
-
-
 def write_config(path: Path, config: TrainConfig, data: Mapping[str, Any]) -> None:
     """Write the full configuration, and what was found in the data as the table `[data]`."""
     settings = as_dict(config)
-    options = settings.pop("schedule_options")
+    options, split = settings.pop("schedule_options"), settings.pop("split")
     lines = [f"{name} = {_toml(value)}" for name, value in settings.items()]
-    for title, table in (("schedule_options", options), ("data", data)):
+    for title, table in (("schedule_options", options), ("split", split), ("data", data)):
         lines += ["", f"[{title}]", *(f"{name} = {_toml(value)}" for name, value in table.items())]
     with atomic_write(path, "configuration") as file:
         file.write(("\n".join(lines) + "\n").encode())
@@ -258,7 +270,7 @@ def _toml(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_toml, value))}]"
     if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)
 
 
@@ -289,6 +301,13 @@ def _check_type(name: str, kind: Any, value: Any) -> None:
     }
     if kind in fits:
         good, wanted = fits[kind], WORDS[kind]
+    elif name in ("ignore", "threshold"):
+        plain = int if name == "ignore" else number
+        good = value is None or (isinstance(value, plain) and not isinstance(value, bool))
+        wanted = "a whole number" if plain is int else "a number"
+    elif name == "split":
+        good = isinstance(value, Mapping) and all(isinstance(v, str) for v in value.values())
+        wanted = 'a table such as {group = "^(.+?)_"}'
     elif name == "schedule_options":
         good = isinstance(value, Mapping) and all(isinstance(v, number) for v in value.values())
         wanted = "a table of numbers"

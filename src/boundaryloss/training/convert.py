@@ -18,9 +18,10 @@ from monai.transforms.spatial.array import Resize
 
 from boundaryloss.training.callbacks import Progress
 from boundaryloss.training.errors import UserError
-from boundaryloss.training.files import write_labels
+from boundaryloss.training.files import atomic_write, write_labels
+from boundaryloss.training.names import check_names
 from boundaryloss.training.run import prepare_directory
-from boundaryloss.training.split import patient
+from boundaryloss.training.split import group_names
 
 SIZE = 256
 
@@ -70,20 +71,18 @@ def convert(name: str, source: Path, out: Path, *, progress: Progress) -> int:
     except BaseException:  # half a data set looks like a whole one
         shutil.rmtree(out)
         raise
-    return sum(map(len, names.values()))
+    return len(names)
 
 
-def _write_slices(
-    dataset: Dataset, volumes: list[Volume], out: Path, progress: Progress
-) -> dict[str, list[str]]:
-    """Write every slice; patient -> names."""
+def _write_slices(dataset: Dataset, volumes: list[Volume], out: Path, progress: Progress) -> list[str]:
+    """Write every slice; return their names."""
     for folder in ("images", "masks"):
         (out / folder).mkdir()
-    names: dict[str, list[str]] = {}
+    names: list[str] = []
     for done, volume in enumerate(volumes, start=1):
         for index, (image, labels) in enumerate(_slices(volume, dataset.labels)):
             name = f"{volume.name}_{index:03d}"
-            names.setdefault(patient(name), []).append(name)
+            names.append(name)
             path = out / "images" / f"{name}.tif"
             tifffile.imwrite(path, image, photometric="minisblack", metadata={"axes": "CYX"})
             write_labels(out / "masks" / f"{name}.png", labels)
@@ -107,6 +106,7 @@ def _check(name: str, source: Path, volumes: list[Volume]) -> None:
                 f"{volume.labels}: the same case as {seen[volume.name]}; give one copy of the data"
             )
         seen[volume.name] = volume.labels
+    check_names(seen, source)
 
 
 def _slices(volume: Volume, keep: tuple[int, ...]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -148,15 +148,17 @@ def _read(path: Path) -> np.ndarray:
     return array
 
 
-def _write_split(path: Path, names: dict[str, list[str]], tested: int) -> None:
+def _write_split(path: Path, names: list[str], tested: int) -> None:
     """Hold out as many patients as the paper did; which ones it did not say."""
-    patients = sorted(names)
+    groups = group_names(names)
+    patients = sorted({*groups.values()})
     held_out = set(random.Random(0).sample(patients, max(1, min(tested, len(patients) // 2))))
     split = {
-        part: [name for patient in patients if (patient in held_out) == test for name in names[patient]]
+        part: [name for name in names if (groups[name] in held_out) == test]
         for part, test in (("train", False), ("test", True))
     }
-    path.write_text(json.dumps(split, indent=1) + "\n", encoding="utf-8")
+    with atomic_write(path, "split") as file:
+        file.write((json.dumps(split, indent=1) + "\n").encode())
 
 
 def _training(source: Path, pattern: str) -> Iterator[Path]:

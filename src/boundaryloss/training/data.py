@@ -5,7 +5,7 @@ order of their file, so a prediction lies on its image voxel by voxel.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from torch.utils.data import Dataset
 from boundaryloss.training.checks import Found, ct_windows, inspect
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.files import checked_spacing, read_image, read_labels, write_labels
+from boundaryloss.training.label_values import check_label_values
 from boundaryloss.training.layouts import Case, Layout, find_images, list_files, read_layout
-from boundaryloss.training.split import split_names
+from boundaryloss.training.split import TEST_SHARE, group_names, split_names
 
 __all__ = [
     "IGNORE",
@@ -36,7 +37,6 @@ __all__ = [
     "write_labels",
 ]
 
-MOST_LABELS = 32  # more distinct values than this in masks: they are grey pictures, not labels
 IGNORE = 255  # the class index of voxels without a label
 
 
@@ -51,6 +51,7 @@ class Collection:
     spacing: tuple[float, ...]  # of slices: of all; of volumes: the median
     layout: Layout
     found: dict[str, Found]  # by the name of the case
+    patients: dict[str, str]  # by the name of every case of the dataset
     windows: tuple[tuple[float, ...], ...] = ()  # by channel, as `read_image` takes them
     skipped: tuple[str, ...] = ()  # a line about each bad case
 
@@ -77,11 +78,14 @@ def find_cases(
     seed: int = 0,
     labels: Sequence[int] | None = None,
     test_prefix: str | Sequence[str] | None = None,
-    test_fraction: float = 0.2,
+    test_fraction: float = TEST_SHARE,
     spacing: Sequence[float] | None = None,
     fold: int = 0,
     split: Path | None = None,
+    group: str | None = None,
     window: Sequence[float] | None = None,
+    ignore: int | None = None,
+    threshold: float | None = None,
     skip_bad: bool = False,
 ) -> Collection:
     """Find, check and split the cases of a dataset, of whichever layout.
@@ -89,8 +93,8 @@ def find_cases(
     The split is the first of these that applies: the file `split`; names that begin with `test_prefix`
     against the others; ``splits.json`` with ``{"train": [names], "test": [names]}`` (cases in neither list
     are left out); `fold` of nnU-Net's ``splits_final.json``, tested on its ``val``; names that all begin with
-    ``train_`` or ``test_``; fold `fold` of a random split from `seed` that keeps a patient (the text before
-    the first underscore) together.
+    ``train_`` or ``test_``; fold `fold` of a random split from `seed` that keeps a patient together, as
+    `boundaryloss.training.split.group_names` tells them apart.
 
     Args:
         folder: Has ``images`` and ``masks``, or a ``dataset.json`` of nnU-Net v2 or the Decathlon.
@@ -100,16 +104,24 @@ def find_cases(
         test_fraction: Share of the patients that a random split tests on.
         spacing: Size of a pixel of slices in mm. Default: as the NIfTI files say; one for PNG and TIFF.
         fold: Which fold to test on, from 0.
-        split: A file like ``splits.json``.
+        split: A file like ``splits.json``, and the last word.
+        group: Regular expression whose first group, at the beginning of a name, is the patient.
         window: Intensities that become 0 and 1. Default: for CT the range of its objects, else by image.
+        ignore: File value of unlabelled voxels. Default: as nnU-Net's ``dataset.json`` says, else none.
+        threshold: File values above it are the one class, of masks with grey edges. Default: they are labels.
         skip_bad: Leave bad cases out, and name them in `Collection.skipped`, instead of raising an error.
+
+    Raises:
+        UserError: what is wrong with the folder, a file, the labels or the split, and what to do.
     """
-    layout = read_layout(Path(folder))
-    by_name = {case.name: case for case in layout.cases}
+    layout = _with_ignore(read_layout(Path(folder)), ignore, threshold)
+    by_name = {case.name: replace(case, threshold=threshold) for case in layout.cases}
+    patients = group_names(list(by_name), group)
     train, test = split_names(
         layout.folder,
         list(by_name),
         seed=seed,
+        groups=patients,
         test_prefix=test_prefix,
         test_fraction=test_fraction,
         fold=fold,
@@ -133,15 +145,15 @@ def find_cases(
     channels = learned[0].channels
     modalities = layout.modalities or ("",) * channels
     windows = ct_windows(modalities, learned) if window is None else (tuple(window),) * channels
-    values = set().union(*(case.values for case in found.values())) - {layout.ignore}
     return Collection(
         train=parts[0],
         test=parts[1],
-        label_values=_label_values(layout, values, labels),
+        label_values=_label_values(layout, found, [case.name for case in parts[0]], labels),
         channels=channels,
         spacing=common,
         layout=layout,
         found=found,
+        patients=patients,
         windows=windows if any(windows) else (),
         skipped=tuple(problems),
     )
@@ -158,12 +170,18 @@ def read_case(
         image = np.concatenate([read_image(path, window)[0] for path, window in parts])
     if case.labels is None:
         return image, None
-    return image, class_indices(read_labels(case.labels), label_values, ignore)
+    return image, class_indices(read_labels(case.labels, case.threshold), label_values, ignore)
 
 
 def class_indices(labels: np.ndarray, label_values: Sequence[int], ignore: int | None = None) -> np.ndarray:
-    """File values -> class indices (uint8 where they fit); a value that is not a class is background."""
-    classes = np.zeros(labels.shape, np.uint8 if len(label_values) <= 255 else np.int32)
+    """Return class indices (uint8 where they fit) for file values; a value that is no class is background.
+
+    Raises:
+        ValueError: so many classes that one would have the index of unlabelled voxels.
+    """
+    if ignore is not None and len(label_values) > IGNORE:
+        raise ValueError(f"{len(label_values)} classes; beside unlabelled voxels there may be {IGNORE}")
+    classes = np.zeros(labels.shape, np.uint8 if len(label_values) <= 256 else np.int32)
     for index, value in enumerate(label_values[1:], start=1):
         classes[labels == value] = index
     if ignore is not None:
@@ -226,21 +244,38 @@ def on_file_grid(batch: Mapping[str, Any], index: int, values: torch.Tensor) -> 
     return values
 
 
-def _label_values(layout: Layout, found: set[int], wanted: Sequence[int] | None) -> tuple[int, ...]:
+def _with_ignore(layout: Layout, ignore: int | None, threshold: float | None) -> Layout:
+    """The layout with the value of unlabelled voxels that the user gives, if that goes together."""
+    path = layout.folder / "dataset.json"
+    if ignore is not None and (layout.ignore not in (None, ignore) or ignore in layout.label_values):
+        declared = "a label" if ignore in layout.label_values else f"not {layout.ignore}"
+        raise UserError(f"ignore = {ignore} is {declared} in {path}; make them agree")
+    if threshold is not None and layout.ignore is not None:
+        raise UserError(f"threshold: {path} has a value to ignore, which it would lose; remove one of them")
+    return layout if ignore is None else replace(layout, ignore=ignore)
+
+
+def _label_values(
+    layout: Layout, found: Mapping[str, Found], learned: Sequence[str], wanted: Sequence[int] | None
+) -> tuple[int, ...]:
+    """The file value of each class, 0 first."""
     masks = layout.folder / ("masks" if layout.kind == "plain" else "labelsTr")
-    if wanted is None and not layout.label_values and len(found) > MOST_LABELS:
-        raise UserError(
-            f"{masks}: {len(found)} different values, so grey pictures and not labels; "
-            "write one integer per class, or name the labels to keep"
-        )
+    values = set[int]().union(*(case.values for case in found.values())) - {0, layout.ignore}
     if wanted is not None and layout.regions:
         raise UserError(f"{layout.folder / 'dataset.json'}: has regions, of which labels cannot keep a part")
+    if wanted is None and not layout.label_values:
+        check_label_values(values, masks)
     for value in wanted or ():
-        if value not in found or value == 0:
-            raise UserError(f"{masks}: no label {value} to keep; there are {sorted(found - {0})}")
-    chosen = wanted if wanted is not None else layout.label_values or sorted(found - {0})
-    if not set(chosen) & found:
-        raise UserError(f"{masks}: every mask is empty; there is nothing to learn")
+        if value not in values:
+            raise UserError(f"{masks}: no label {value} to keep; there are {_some(sorted(values))}")
+    chosen = wanted if wanted is not None else layout.label_values or sorted(values)
+    for part, which in ((found, "every mask"), (learned, "every training mask")):
+        if not any(found[name].values & {*chosen} for name in part):
+            raise UserError(f"{masks}: {which} is empty; there is nothing to learn")
     if len(chosen) >= IGNORE:
         raise UserError(f"{masks}: {len(chosen)} classes; at most {IGNORE - 1}, so name the labels to keep")
     return (0, *dict.fromkeys(map(int, chosen)))
+
+
+def _some(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values[:20])) + ", ..." * (len(values) > 20)

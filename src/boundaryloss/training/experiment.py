@@ -29,7 +29,10 @@ from boundaryloss.training.errors import UserError
 from boundaryloss.training.rundata import RunData, load_data
 
 KEYS = ("title", "data", "seeds", "folds", "train", "methods")
-SHARED = ("seed", "fold", "labels", "spacing", "window", "target_spacing", "dimensions", "patch", "cache")
+SHARED = (
+    *("seed", "fold", "split", "labels", "ignore", "threshold", "spacing", "window", "target_spacing"),
+    *("dimensions", "patch", "cache"),
+)
 
 
 @dataclass(frozen=True)

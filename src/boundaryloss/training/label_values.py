@@ -45,7 +45,7 @@ def check_label_values(values: Collection[int], where: object) -> None:
             "set threshold = 0 to make one class of them, or name the classes to keep with labels"
         )
     raise UserError(
-        f"{where}: the values {shown} look like grey edges or a grey picture, not like classes; "
+        f"{where}: the values {shown} look like grey pictures or grey edges, not like classes; "
         f"set threshold = {found[-1] // 2} (what is above it is the object), "
         "or name the classes to keep with labels"
     )

@@ -5,17 +5,20 @@ nnU-Net v2   imagesTr/NAME_0000.*   labelsTr/NAME.*    dataset.json   (one file 
 Decathlon    imagesTr/NAME.nii.gz   labelsTr/NAME...   dataset.json   (channels on the last axis)
 """
 
-import json
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from reprlib import repr
 
+from boundaryloss.training.dataset_json import Listed, read_description
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.files import SUFFIXES, stem
-from boundaryloss.training.split import patient
+from boundaryloss.training.names import check_names
 
+JUNK = ("thumbs.db", "desktop.ini")  # what Windows leaves in folders; macOS begins its files with a dot
+PAIRS = (("images", "masks"), ("imagesTs", "labelsTs"), ("imagesTr", "labelsTr"))
 CHANNEL = re.compile(r"(.+)_(\d{4})$")  # how nnU-Net ends the name of an image
 
 
@@ -26,16 +29,12 @@ class Case:
     name: str
     images: tuple[Path, ...]
     labels: Path | None = None
+    threshold: float | None = None  # of grey labels: what is above it is the object
 
     @property
     def image(self) -> Path:
         """The file of the image, or of its first channel."""
         return self.images[0]
-
-    @property
-    def patient(self) -> str:
-        """The text before the first underscore: slices that share it never part in a random split."""
-        return patient(self.name)
 
 
 @dataclass(frozen=True)
@@ -51,43 +50,67 @@ class Layout:
     region_values: tuple[int, ...] = ()  # the value to write for each region
     ignore: int | None = None  # the value of unlabelled voxels
     numbered: bool = False  # whether images have one file per channel, named so
+    notes: tuple[str, ...] = ()  # what the user should know before training
 
 
 def read_layout(folder: Path) -> Layout:
-    """Find out which layout `folder` has, and list its cases."""
+    """Find out which layout `folder` has, and list its cases.
+
+    Raises:
+        UserError: a folder is missing, dataset.json is wrong, or a name could not be that of a file.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give one with images/ and masks/, or with dataset.json")
-    if not (folder / "dataset.json").exists():
+    if (folder / "dataset.json").exists():
+        layout = _described(folder)
+    else:
         images, labels = list_files(folder / "images"), list_files(folder / "masks")
-        return Layout("plain", folder, _pair({name: (path,) for name, path in images.items()}, labels))
-    description = _read_description(folder / "dataset.json")
-    if isinstance(description.get("training"), list):
-        return _msd(folder, description)
-    if "channel_names" in description:
-        return _nnunet(folder, description)
-    raise UserError(
-        f"{folder / 'dataset.json'}: it has neither channel_names (nnU-Net v2) "
-        "nor a training list (Decathlon); add one of them"
-    )
+        layout = Layout("plain", folder, _pair({name: (path,) for name, path in images.items()}, labels))
+    check_names([case.name for case in layout.cases], folder)
+    return layout
 
 
 def find_images(folder: Path, *, numbered: bool = False) -> list[Case]:
-    """The images of a folder, to be predicted; for a dataset, those in images/ or imagesTs/.
+    """List the images of a folder, to be predicted; of a dataset those that `find_labels` has the truth of.
 
-    With `numbered` names end in _0000, _0001, ..., one file per channel, as in nnU-Net.
+    Of a dataset they are the first of images/ (with masks/), imagesTs/ (with labelsTs/) and imagesTr/ (with
+    labelsTr/) that has both. Without any labels they are the first that is there.
+
+    Args:
+        folder: of images, or a dataset.
+        numbered: names end in _0000, _0001, ..., one file per channel, as in nnU-Net.
     """
     folder = Path(folder)
-    inside = [folder / name for name in ("images", "imagesTs") if (folder / name).is_dir()]
-    files = list_files(inside[0] if inside else folder)
+    if (cases := _labelled(folder)) is not None:
+        return [case for case in cases if case.images]
+    images = _first(folder, 0)
+    files = list_files(images)
     grouped = _group_channels(files) if numbered else {name: (path,) for name, path in files.items()}
+    check_names(grouped, images)
     return [Case(name, paths) for name, paths in grouped.items()]
 
 
 def find_labels(folder: Path) -> dict[str, Path]:
-    """Name -> label file of a folder; for a dataset, those in masks/ or labelsTr/."""
-    inside = [folder / name for name in ("masks", "labelsTr") if (folder / name).is_dir()]
-    return list_files(inside[0] if inside else folder)
+    """Return name -> label file of a folder; of a dataset, those of the images that `find_images` lists."""
+    folder = Path(folder)
+    if (cases := _labelled(folder)) is not None:
+        return {case.name: case.labels for case in cases if case.labels}
+    return list_files(_first(folder, 1))
+
+
+def _labelled(folder: Path) -> tuple[Case, ...] | None:
+    """The cases that dataset.json describes, if it is they that are predicted and judged."""
+    first = _first(folder, 0)
+    described = (folder / "dataset.json").is_file() and first in (folder, folder / "imagesTr")
+    return read_layout(folder).cases if described else None
+
+
+def _first(folder: Path, part: int) -> Path:
+    """The folder of images (part 0) or labels (1) in a dataset; `folder` itself if it is none."""
+    pairs = [(folder / images, folder / labels) for images, labels in PAIRS]
+    whole = [pair for pair in pairs if pair[0].is_dir() and pair[1].is_dir()]
+    return next((pair[part] for pair in whole or pairs if pair[part].is_dir()), folder)
 
 
 def list_files(folder: Path) -> dict[str, Path]:
@@ -96,7 +119,8 @@ def list_files(folder: Path) -> dict[str, Path]:
         raise UserError(f"{folder}: no such folder; check the path (a data folder has images/ and masks/)")
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.is_dir() or path.suffix == ".json":
+        junk = path.name.startswith(".") or path.name.lower() in JUNK
+        if junk or path.is_dir() or path.suffix == ".json":
             continue
         if not path.name.lower().endswith(SUFFIXES):
             raise UserError(f"{path}: unknown format; convert it to PNG, TIFF or NIfTI, or move it away")
@@ -108,75 +132,49 @@ def list_files(folder: Path) -> dict[str, Path]:
     return files
 
 
-def _nnunet(folder: Path, description: Mapping[str, Any]) -> Layout:
-    listed = description.get("dataset")
-    if listed:  # files anywhere
-        cases = tuple(_listed(folder, name, listed[name]) for name in sorted(listed))
+def _described(folder: Path) -> Layout:
+    """What a folder with dataset.json has."""
+    path = folder / "dataset.json"
+    found = read_description(path)
+    if found.listed is not None:
+        cases = _listed(folder, found.listed)
     else:
         cases = _pair(_group_channels(list_files(folder / "imagesTr")), list_files(folder / "labelsTr"))
-    values, regions, ignore = _declared_labels(folder, description)
-    order = tuple(description.get("regions_class_order") or ())
-    if regions and (len(order) != len(regions) or not {*order} <= {*values}):
-        raise UserError(
-            f"{folder / 'dataset.json'}: regions_class_order must name one value "
-            f"for each of the {len(regions)} regions"
+    notes = ()
+    if found.count is not None and found.count != len(cases):
+        notes = (
+            f"{path}: numTraining is {repr(found.count)}, but there are {len(cases)} cases; is any missing?",
         )
     return Layout(
-        "nnunet",
+        found.kind,
         folder,
         cases,
-        tuple(str(name) for name in description["channel_names"].values()),
-        values,
-        regions,
-        order if regions else (),
-        ignore,
-        numbered=not listed,
+        found.modalities,
+        found.label_values,
+        found.regions,
+        found.region_values,
+        found.ignore,
+        numbered=found.listed is None,
+        notes=notes,
     )
 
 
-def _listed(folder: Path, name: str, files: Any) -> Case:
-    try:
-        return Case(name, tuple(folder / image for image in files["images"]), folder / files["label"])
-    except (KeyError, TypeError):
-        raise UserError(
-            f'{folder / "dataset.json"}: {name!r} in "dataset" must have "images": [files] and "label": file'
-        ) from None
+def _listed(folder: Path, entries: Sequence[Listed]) -> tuple[Case, ...]:
+    """Cases whose files dataset.json names; those without a name have that of their image.
 
-
-def _msd(folder: Path, description: Mapping[str, Any]) -> Layout:
-    try:
-        cases = [
-            Case(stem(Path(entry["image"])), (folder / entry["image"],), folder / entry["label"])
-            for entry in description["training"]
-        ]
-        named = {name: int(value) for value, name in description["labels"].items()}
-        modalities = tuple(str(name) for name in description.get("modality", {}).values())
-    except (AttributeError, KeyError, TypeError, ValueError):
-        raise UserError(
-            f'{folder / "dataset.json"}: must have "training": [{{"image": ..., "label": ...}}] and '
-            '"labels": {"0": "background", ...}'
-        ) from None
-    values, _, _ = _declared_labels(folder, {"labels": named})
-    return Layout("msd", folder, tuple(sorted(cases, key=lambda case: case.name)), modalities, values)
-
-
-def _declared_labels(
-    folder: Path, description: Mapping[str, Any]
-) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...], int | None]:
-    """The values, the regions among them if there are any, and the value of unlabelled voxels."""
-    try:
-        labels = dict(description["labels"])
-        ignore = labels.pop("ignore", None)
-        labels.pop("background", None)
-        groups = [tuple(map(int, v if isinstance(v, list) else [v])) for v in labels.values()]
-        ignore = None if ignore is None else int(ignore)
-    except (AttributeError, KeyError, TypeError, ValueError):
-        raise UserError(
-            f'{folder / "dataset.json"}: "labels" must be a table such as {{"background": 0, "lesion": 1}}'
-        ) from None
-    values = tuple(sorted({value for group in groups for value in group} - {0}))
-    overlapping = any(len(group) > 1 for group in groups)
-    return values, tuple(groups) if overlapping else (), ignore
+    Images of the same name in several folders are told apart by these: siteA_scan, siteB_scan.
+    """
+    entries = [entry for entry in entries if not Path(entry.images[0]).name.startswith("._")]
+    paths = [Path(os.path.normpath(entry.images[0])) for entry in entries]
+    names = [entry.name or stem(path) for entry, path in zip(entries, paths, strict=True)]
+    if len({*names}) < len(names):
+        common = Path(os.path.commonpath([path.parent for path in paths]))
+        names = ["_".join([*path.relative_to(common).parent.parts, stem(path)]) for path in paths]
+    cases = [
+        Case(name, tuple(folder / image for image in entry.images), folder / entry.label)
+        for name, entry in zip(names, entries, strict=True)
+    ]
+    return tuple(sorted(cases, key=lambda case: case.name))
 
 
 def _group_channels(files: Mapping[str, Path]) -> dict[str, tuple[Path, ...]]:
@@ -192,13 +190,3 @@ def _group_channels(files: Mapping[str, Path]) -> dict[str, tuple[Path, ...]]:
 def _pair(images: Mapping[str, tuple[Path, ...]], labels: Mapping[str, Path]) -> tuple[Case, ...]:
     """Cases by name; one that lacks its image or its labels is kept, and named when it is read."""
     return tuple(Case(name, images.get(name, ()), labels.get(name)) for name in sorted({*images, *labels}))
-
-
-def _read_description(path: Path) -> dict[str, Any]:
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not readable as JSON ({error}); repair it") from None
-    if not isinstance(description, dict):
-        raise UserError(f"{path}: must be a table, as nnU-Net and the Decathlon write it")
-    return description

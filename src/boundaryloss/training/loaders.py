@@ -3,13 +3,13 @@
 from typing import Any
 
 import lightning
-import numpy as np
 from torch.utils.data import DataLoader, Subset
 
 from boundaryloss.training.config import TrainConfig
 from boundaryloss.training.data import collate
 from boundaryloss.training.rundata import RunData
 from boundaryloss.training.sampling import Draws, EpochSampler, ShareSampler
+from boundaryloss.training.split import split_validation
 from boundaryloss.training.volumes import FileGrid, Volumes
 
 
@@ -20,7 +20,7 @@ class Loaders(lightning.LightningDataModule):
         super().__init__()
         facts = data.facts(config)
         self.config = config
-        self.learn, self.validate = split_validation(data.train, config)
+        self.learn, self.validate = share_out(data, config)
         self.test = FileGrid(data.test) if isinstance(data.test, Volumes) else data.test
         self.draws = Draws(
             self.learn,
@@ -64,10 +64,11 @@ class Loaders(lightning.LightningDataModule):
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
 
-def split_validation(samples: Any, config: TrainConfig) -> tuple[Any, Any]:
-    """A seeded share of the training cases chooses best.ckpt; the second part is `None` if it is empty."""
-    order = np.random.default_rng(config.seed).permutation(len(samples)).tolist()
-    count = round(config.validation * len(order))
-    if count == 0:
-        return samples, None
-    return Subset(samples, sorted(order[count:])), Subset(samples, sorted(order[:count]))
+def share_out(data: RunData, config: TrainConfig) -> tuple[Any, Any]:
+    """Return the cases to learn from and those that choose best.ckpt, `None` if there are none."""
+    learn, validate = split_validation(data.train.names, data.patients, config.validation, config.seed)
+    if not validate:
+        return data.train, None
+    place = {name: i for i, name in enumerate(data.train.names)}
+    first, second = ([place[name] for name in part] for part in (learn, validate))
+    return Subset(data.train, first), Subset(data.train, second)

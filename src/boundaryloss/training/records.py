@@ -14,18 +14,13 @@ from boundaryloss.training.files import atomic_write
 from boundaryloss.training.loaders import Loaders
 from boundaryloss.training.operating_points import THRESHOLDS
 from boundaryloss.training.rundata import RunData
-from boundaryloss.training.split import patient
 
 Batch = dict[str, Any]
 
 
 def write_facts(experiment: Experiment, out: Path, data: list[RunData]) -> None:
     """comparison.json: the experiment, the cases and which of them belong together, the runs."""
-    names = [name for fold in data for name in fold.test.names]
-    if len({patient(name) for name in names}) in (1, len(names)):
-        groups = {name: name for name in names}  # one word before all names is no patient
-    else:
-        groups = {name: patient(name) for name in names}
+    groups = {name: fold.patients[name] for fold in data for name in fold.test.names}
     facts = {
         "title": experiment.title,
         "data": experiment.data,

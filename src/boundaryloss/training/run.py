@@ -21,7 +21,7 @@ from boundaryloss.training.checkpoints import AtomicCheckpointIO, newest_checkpo
 from boundaryloss.training.config import TrainConfig, as_dict, read_config, write_config
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.files import atomic_write
-from boundaryloss.training.loaders import Loaders, split_validation
+from boundaryloss.training.loaders import Loaders, share_out
 from boundaryloss.training.metrics import summarise, write_csv
 from boundaryloss.training.module import SegmentationModule
 from boundaryloss.training.processes import is_first_process, launched
@@ -89,7 +89,7 @@ def train(
 
 def count_steps(data: RunData, config: TrainConfig) -> int:
     """How often `on_step` will be called."""
-    cases = len(split_validation(data.train, config)[0])
+    cases = len(share_out(data, config)[0])
     draws = count_draws(cases, config, data.facts(config).get("patch"))
     return config.epochs * math.ceil(draws / (config.batch_size * math.prod(launched(config))))
 

@@ -1,22 +1,25 @@
 """A dataset as a run needs it: what to train and to test on, and what both have in common."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from boundaryloss.training.census import take_census
 from boundaryloss.training.config import TERMS, TrainConfig
 from boundaryloss.training.data import Collection, Slices, find_cases
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.networks import MULTIPLE
 from boundaryloss.training.phantom import phantom
+from boundaryloss.training.split import split_validation
 from boundaryloss.training.volumes import Volumes
 
 PHANTOM_SIDE = 96  # pixels
 PHANTOM_SIZES = (200, 100)  # slices to train and to test on
 PHANTOM_SEEDS = (0, 1_000_003)  # two series that share no slice
+NOT_OF_PHANTOM = ("labels", "ignore", "threshold", "spacing", "target_spacing", "window", "fold", "split")
 LONGEST = {3: 96, 2: 256}  # voxels of the usual patch along each axis, by the network's dimensions
 
 
@@ -39,6 +42,13 @@ class RunData:
     numbered: bool = False  # images have one file per channel, NAME_0000, NAME_0001, ...
     with_object: tuple[str, ...] = ()  # names of test volumes that are not empty
     skipped: tuple[str, ...] = ()  # a line about each bad case
+    grouped: Mapping[str, str] = field(default_factory=dict)  # name -> patient; none: each its own
+    census: tuple[str, ...] = ()  # lines on classes and split, to be printed before training
+
+    @property
+    def patients(self) -> dict[str, str]:
+        """The patient of every case, by its name."""
+        return {name: self.grouped.get(name, name) for name in (*self.train.names, *self.test.names)}
 
     @classmethod
     def from_collection(cls, collection: Collection, config: TrainConfig | None = None) -> "RunData":
@@ -49,6 +59,7 @@ class RunData:
         """
         config = TrainConfig() if config is None else config
         layout = collection.layout
+        _check_validation(collection, config)
         shapes = _training_shapes(collection, config)
         patch = choose_patch(shapes, config, volumes=collection.dimensions == 3)
         common: dict[str, Any] = {
@@ -82,6 +93,8 @@ class RunData:
                 case.name for case in collection.test if collection.found[case.name].values & {*index} - {0}
             ),
             skipped=collection.skipped,
+            grouped=collection.patients,
+            census=take_census(collection, config),
             **common,
         )
 
@@ -123,6 +136,11 @@ def load_data(
         UserError: what is wrong with the data, or with the configuration for these data.
     """
     if source == "phantom":
+        chosen = [name for name in NOT_OF_PHANTOM if getattr(config, name)]
+        if test_prefix:
+            chosen.append("test_prefix")
+        if chosen:
+            raise UserError(f"{chosen[0]}: the phantom has its own labels, spacing and split; leave it out")
         if config.patch is not None and (len(config.patch) != 2 or max(config.patch) > PHANTOM_SIDE):
             raise UserError(f"patch {list(config.patch)}: the phantom is {PHANTOM_SIDE} x {PHANTOM_SIDE}")
         return RunData.from_phantom()
@@ -134,10 +152,25 @@ def load_data(
         spacing=config.spacing,
         fold=config.fold,
         window=config.window,
+        group=config.split.get("group"),
+        ignore=config.ignore,
+        threshold=config.threshold,
         split=split,
         skip_bad=skip_bad,
     )
     return RunData.from_collection(collection, config)
+
+
+def _check_validation(collection: Collection, config: TrainConfig) -> None:
+    """Something is left to learn from."""
+    names = [case.name for case in collection.train]
+    learn, _ = split_validation(names, collection.patients, config.validation, config.seed)
+    classes = {*collection.label_values} - {0}
+    if not any(collection.found[name].values & classes for name in learn):
+        raise UserError(
+            f"validation = {config.validation:g} takes every training mask that is not empty; "
+            "set it lower, or 0"
+        )
 
 
 def choose_patch(

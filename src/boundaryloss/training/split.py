@@ -1,19 +1,64 @@
-"""Which cases to train on and which to test on."""
+"""Which cases to train on and which to test on, and which of them belong to one patient."""
 
-import json
 import random
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeGuard
 
+import numpy as np
+
 from boundaryloss.training.errors import UserError
+from boundaryloss.training.text import read_json
 
 Split = tuple[list[str], list[str]]  # names to train on, names to test on
+TEST_SHARE = 0.2  # of a random split, so five folds
+WORD = re.compile("(?<=[-_])")  # where the next word of a name begins
+EACH = "^(.+)$"  # the rule that makes every case its own group
+ADVICE = (
+    "give splits.json or --test-prefix, or say what in a name is the patient, such as "
+    f"group = '^(.+?)_' under [split] ('{EACH}': each case for itself)"
+)
 
 
-def patient(name: str) -> str:
-    """The text before the first underscore: slices that share it never part in a random split."""
-    return name.split("_", 1)[0]
+def check_pattern(pattern: str) -> None:
+    """Raise a `UserError` if `pattern` is no regular expression with a group."""
+    try:
+        groups = re.compile(pattern).groups
+    except (re.error, OverflowError, RecursionError) as error:
+        raise UserError(f"group in [split]: {pattern!r} is no regular expression ({error})") from None
+    if groups == 0:
+        raise UserError(f"group in [split]: {pattern!r} has no parentheses around what is the patient")
+
+
+def group_names(names: Sequence[str], pattern: str | None = None) -> dict[str, str]:
+    """Return name -> patient; this is the one rule for splits, the validation share and statistics.
+
+    With a `pattern` it is the first group of the match at the beginning of the name, or the whole name where
+    nothing matches. Without, it is the name up to the first word with a digit, if another follows: p07 of
+    p07_z3, site_p07 of site_p07_z3; case_0001 and crack_12 are patients of their own, as no word follows.
+    Words that all names begin with do not count.
+
+    Raises:
+        UserError: `pattern` matches no name.
+    """
+    if pattern is not None:
+        matches = {name: re.match(pattern, name) for name in names}
+        found = {name: match[1] for name, match in matches.items() if match and match[1]}
+        if names and not found:
+            raise UserError(f"group in [split]: {pattern!r} matches no name, such as {names[0]!r}")
+        return {name: found.get(name, name) for name in names}
+    columns = zip(*(WORD.split(name)[:-1] for name in names), strict=False)
+    common = len([*takewhile(lambda words: len({*words}) == 1, columns)])
+    return {name: _patient(name, common) for name in names}
+
+
+def _patient(name: str, common: int) -> str:
+    words = WORD.split(name)
+    numbered = (i for i in range(common, len(words) - 1) if re.search(r"\d", words[i]))
+    last = next(numbered, None)
+    return name if last is None else "".join(words[: last + 1])[:-1]
 
 
 def split_names(
@@ -21,28 +66,57 @@ def split_names(
     names: list[str],
     *,
     seed: int,
+    groups: Mapping[str, str],
     test_prefix: str | Sequence[str] | None,
-    test_fraction: float,
+    test_fraction: float = TEST_SHARE,
     fold: int = 0,
     split: Path | None = None,
 ) -> Split:
-    """Split by the first rule that applies; `boundaryloss.training.data.find_cases` lists them."""
-    if split is not None:
+    """Split by the first rule that applies; `boundaryloss.training.data.find_cases` lists them.
+
+    Raises:
+        UserError: a file is wrong, a part is empty, or there is no such fold.
+    """
+    only = None  # the rule that makes one split, and no folds
+    if split is not None:  # a run's own
         train, test = _read_split(split, names)
     elif test_prefix is not None:
         train, test = _split_by_prefix(folder, names, test_prefix)
+        only = "the prefixes"
     elif (folder / "splits.json").exists():
         train, test = _read_split(folder / "splits.json", names)
+        only = "splits.json"
     elif (folder / "splits_final.json").exists():
         train, test = _read_fold(folder / "splits_final.json", names, fold)
     elif all(name.startswith(("train_", "test_")) for name in names):
         train, test = _part(names, {name for name in names if name.startswith("test_")})
+        only = "the names (train_..., test_...)"
     else:
-        train, test = _split_at_random(names, seed, test_fraction, fold)
+        train, test = _split_at_random(folder, names, groups, seed, test_fraction, fold)
+    if only and fold:
+        raise UserError(f"{folder}: fold {fold}, but {only} give one split only; leave the fold out")
     for part, purpose in ((train, "train"), (test, "test")):
         if not part:
             raise UserError(f"{folder}: no case left to {purpose} on; give splits.json or other names")
     return train, test
+
+
+def split_validation(names: Sequence[str], groups: Mapping[str, str], share: float, seed: int) -> Split:
+    """Set a seeded share of the training cases aside, whole patients; none if it comes to less than a case.
+
+    Raises:
+        UserError: nothing would be left to train on.
+    """
+    patients = list(dict.fromkeys(groups[name] for name in names))
+    order = np.random.default_rng(seed).permutation(len(patients)).tolist()
+    count = max(1, round(share * len(patients))) if round(share * len(names)) else 0
+    if count >= len(patients):
+        raise UserError(
+            f"validation = {share:g} of {len(patients)} patients in {len(names)} cases leaves nothing to "
+            "train on; set it lower, or 0"
+        )
+    chosen = {patients[i] for i in order[:count]}
+    return _part(list(names), {name for name in names if groups[name] in chosen})
 
 
 def _split_by_prefix(folder: Path, names: list[str], test_prefix: str | Sequence[str]) -> Split:
@@ -53,23 +127,36 @@ def _split_by_prefix(folder: Path, names: list[str], test_prefix: str | Sequence
     return _part(names, {name for name in names if name.startswith(prefixes)})
 
 
-def _split_at_random(names: list[str], seed: int, fraction: float, fold: int) -> Split:
-    patients = {name: patient(name) for name in names}
-    if len(set(patients.values())) == 1:  # one word before all names ("slice_07") is no patient
-        patients = {name: name for name in names}
-    groups = sorted(set(patients.values()))
-    random.Random(seed).shuffle(groups)
-    count = max(1, round(fraction * len(groups)))
-    chosen = set(groups[fold * count : (fold + 1) * count])
+def _split_at_random(
+    folder: Path, names: list[str], groups: Mapping[str, str], seed: int, fraction: float, fold: int
+) -> Split:
+    patients = sorted({groups[name] for name in names})
+    grouped = len(patients) < len(names)
+    if grouped and len(patients) < round(1 / fraction):
+        shown = ", ".join(patients[:5])
+        raise UserError(
+            f"{folder}: {len(names)} cases of {len(patients)} patient{'s' * (len(patients) > 1)} ({shown}) "
+            f"are too few for a random split; {ADVICE}"
+        )
+    random.Random(seed).shuffle(patients)
+    count = max(1, round(fraction * len(patients)))
+    chosen = set(patients[fold * count : (fold + 1) * count])
     if not chosen:
         raise UserError(
-            f"fold {fold}: {len(groups)} patients make {-(-len(groups) // count)} folds, from 0 on"
+            f"fold {fold}: {len(patients)} patients make {-(-len(patients) // count)} folds, from 0 on"
         )
-    return _part(names, {name for name in names if patients[name] in chosen})
+    train, test = _part(names, {name for name in names if groups[name] in chosen})
+    if grouped and not fraction / 4 <= len(test) / len(names) <= 0.5:
+        shown = ", ".join(sorted(chosen)[:5])
+        raise UserError(
+            f"{folder}: fold {fold} would train on {len(train)} cases and test on {len(test)} ({shown}), "
+            f"as patients differ so much in size; {ADVICE}"
+        )
+    return train, test
 
 
 def _read_split(path: Path, names: list[str]) -> Split:
-    split = _read_json(path)
+    split = read_json(path)
     train, test = (split.get(key) if isinstance(split, dict) else None for key in ("train", "test"))
     if not _is_names(train) or not _is_names(test):
         raise UserError(f'{path}: must be {{"train": [names], "test": [names]}}; rewrite it so')
@@ -78,7 +165,7 @@ def _read_split(path: Path, names: list[str]) -> Split:
 
 def _read_fold(path: Path, names: list[str], fold: int) -> Split:
     """One of nnU-Net's folds; its validation cases are what this run tests on."""
-    folds = _read_json(path)
+    folds = read_json(path)
     if not isinstance(folds, list) or not all(
         isinstance(part, dict) and _is_names(part.get("train")) and _is_names(part.get("val"))
         for part in folds
@@ -94,17 +181,10 @@ def _checked(path: Path, names: list[str], train: list[str], test: list[str]) ->
     for name in (*train, *test):
         if name not in known:
             hint = f"give names without suffix, such as {names[0]!r}"
-            raise UserError(f"{path}: no case is called {name!r}; {hint}")
+            raise UserError(f"{path}: no case is called {name[:60]!r}; {hint}")
     if both := sorted(set(train) & set(test)):
         raise UserError(f"{path}: {both[0]!r} is in train and in test; take it out of one")
     return list(dict.fromkeys(train)), list(dict.fromkeys(test))
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not readable as JSON ({error}); repair it or remove it") from error
 
 
 def _is_names(part: Any) -> TypeGuard[list[str]]:

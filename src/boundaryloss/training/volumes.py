@@ -102,7 +102,7 @@ class FileGrid(Dataset[dict[str, Any]]):
         }
         if case.labels is None:
             return item
-        labels, spacing = read_label_map(case.labels)
+        labels, spacing = read_label_map(case.labels, case.threshold)
         return {**item, "truth": read.classes(labels), "spacing": spacing}
 
 
@@ -137,7 +137,7 @@ class _Read(Transform):
 
     def __call__(self, item: Mapping[str, Any]) -> dict[str, Any]:
         images, labels = map(Path, item["images"]), item["labels"]
-        case = Case(item["name"], tuple(images), Path(labels) if labels else None)
+        case = Case(item["name"], tuple(images), Path(labels) if labels else None, item["threshold"])
         image, classes = read_case(case, self.label_values, self.ignore, self.windows)
         affine = torch.from_numpy(read_affine(case.image))
         sample = {"image": MetaTensor(torch.from_numpy(image), affine=affine)}
@@ -178,5 +178,6 @@ def _item(case: Case, settings: Sequence[Any]) -> dict[str, Any]:
         "name": case.name,
         "images": [os.fspath(path.resolve()) for path in case.images],
         "labels": os.fspath(case.labels.resolve()) if case.labels else None,
+        "threshold": case.threshold,
         "key": repr([[path.stat().st_mtime_ns for path in files], settings]),
     }
