@@ -172,12 +172,10 @@ def test_draws_pad_a_case_that_is_smaller_than_the_patch(augment):
         assert sample["image"].shape == inside.shape == (1, 32, 32)
         assert inside.sum() == 32 * min(Uneven.shapes[position % 2])  # what is not padding
         assert torch.equal(sample["signed_distance"], sample["image"])
-        assert (
-            (sample["image"] < 0) == (sample["labels"] == 1)
-        ).all()  # edges go on, in the image and in the labels
+        assert ((sample["image"] < 0) == (sample["labels"] == 1)).all()  # both go on beyond the edge
 
 
-def test_draws_centre_no_patch_on_padding():
+def test_draws_of_a_padded_case_find_the_foreground_inside():
     samples = draws(Uneven(), patch=(80, 16), padded=True, spacing=(1.0, 1.0), foreground=1.0)
     for position in range(20):
         sample = samples[0, position]

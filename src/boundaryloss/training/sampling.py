@@ -86,7 +86,7 @@ class Draws(Dataset[dict[str, Any]]):
         if self.padded and self.patch:
             sample = self._pad(sample)
         if self.patch:
-            sample["centres"] = self._centres(index, sample)
+            sample["centres"] = self._centres(index, sample["labels"])
         state = np.random.SeedSequence([self.config.seed, epoch, position]).generate_state(1)
         self.transform.set_random_state(seed=int(state[0]))
         drawn: Any = self.transform(sample)
@@ -113,11 +113,8 @@ class Draws(Dataset[dict[str, Any]]):
         cut_back(inside, shape).fill_(1)
         return {**{key: pad_edges(value, size) for key, value in sample.items()}, "inside": inside}
 
-    def _centres(self, index: int, sample: dict[str, Tensor]) -> list[Tensor]:
+    def _centres(self, index: int, labels: Tensor) -> list[Tensor]:
         if index not in self.centres:
-            labels = sample["labels"]
-            if "inside" in sample:  # nothing is centred on padding
-                labels = labels.masked_fill(sample["inside"] == 0, IGNORE)
             found: Any = map_classes_to_indices(labels, self.num_classes, max_samples_per_class=CENTRES)
             self.centres[index] = found
         return self.centres[index]
