@@ -111,6 +111,15 @@ def test_log_boundary_loss_leaves_out_unlabelled_voxels():
     torch.testing.assert_close(loss(logits, labels), by_mask)
 
 
+def test_log_boundary_loss_takes_an_ignored_class_for_absent():
+    labels = LABELS.clone()
+    labels[:, 0, 0] = 1  # where it is looked up whether a class fills the image
+    logits, loss = new_logits(), LogBoundaryLoss(ignore_index=1, reduction="none")
+    kept = loss(logits, labels)[:, 0][labels != 1]
+    p = logits.softmax(1)[:, 1]
+    torch.testing.assert_close(kept, -(1 - p).log()[labels != 1])
+
+
 def test_log_boundary_loss_takes_a_map_of_one_s_own():
     logits = new_logits()
     phi = signed_distance_map(LABELS, 3)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from boundaryloss.distance.checks import differ
 from boundaryloss.losses.boundary import (
     Activation,
     BoundaryLoss,
@@ -122,7 +123,8 @@ class LogBoundaryLoss(BoundaryLoss):
         masks = masks[(slice(None), slice(None), *[slice(1)] * (logits.ndim - 2))]  # full if one voxel is
         if labels is not None:
             classes = torch.arange(max(logits.shape[1], 2), device=masks.device)[-phi.shape[1] :]
-            masks = masks == classes.view(1, -1, *[1] * (logits.ndim - 2))
+            counts = True if self.ignore_index is None else differ(masks, self.ignore_index)
+            masks = (masks == classes.view(1, -1, *[1] * (logits.ndim - 2))) & counts
         return _everywhere(phi, masks[:, -phi.shape[1] :]), valid
 
     def extra_repr(self) -> str:
