@@ -5,6 +5,7 @@ Whatever is heavy is imported inside the commands, so that `--help` answers at o
 
 import errno
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -30,13 +31,11 @@ EXTRA = {
     "tifffile",
     "tomli",
 }
-INTERRUPTED = 130  # 128 + SIGINT, as shells count
-
 FOLDER = click.Path(path_type=Path)
 
 
 class OneLineErrors(click.Group):
-    """What a user did wrong is one line and exit 2; Ctrl-C is one line and exit 130."""
+    """What a user did wrong is one line and exit 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command and translate its errors."""
@@ -44,10 +43,6 @@ class OneLineErrors(click.Group):
 
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            _fail(
-                "interrupted; what was finished so far is on disk (train goes on with --resume)", INTERRUPTED
-            )
         except UserError as error:
             _fail(str(error))
         except ModuleNotFoundError as error:
@@ -64,13 +59,28 @@ class OneLineErrors(click.Group):
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the command line; exits with 0, 2 (a mistake in what was given) or 130 (interrupted)."""
+    """Run the command line.
+
+    Exits with 0 (all is done), 2 (a mistake in what was given), or 128 + the number of the signal that
+    stopped it, whatever it was at: a scheduler must never take a part for the whole.
+    """
+    from boundaryloss.training.processes import is_first_process
+    from boundaryloss.training.signals import Stopped, end_with_parent, stopping_on_signals
+
+    if "LOCAL_RANK" in os.environ:  # started by torchrun, or by the first process of a run
+        end_with_parent()
     try:
-        sys.exit(cli.main(args, prog_name="boundaryloss", standalone_mode=False) or 0)
+        with stopping_on_signals():
+            status = cli.main(args, prog_name="boundaryloss", standalone_mode=False)
+        sys.exit(status or 0)
     except click.ClickException as error:
         _fail(error.format_message())
-    except click.Abort:
-        _fail("interrupted", INTERRUPTED)
+    except Stopped as stopped:
+        if is_first_process():
+            _fail(f"{stopped.line}; what was finished is on disk (see --resume of train)", stopped.status)
+        sys.exit(stopped.status)
+    except click.Abort as abort:  # click's name for an end of file, too
+        raise abort.__cause__ or abort from None
 
 
 @click.group(
@@ -89,6 +99,10 @@ def demo(out: Path, seeds: int) -> None:
     Trains on generated slices with tiny lesions, prints a table with spread and tested differences, and draws
     demo.png and report.html. Nothing is downloaded.
     """
+    from boundaryloss.training.directories import check_new, locked
+
+    check_new(out)
+
     from rich.console import Console
 
     from boundaryloss.report.comparison import write_comparison
@@ -96,13 +110,14 @@ def demo(out: Path, seeds: int) -> None:
     from boundaryloss.report.page import write_report
     from boundaryloss.training.demo import demo_experiment, run_demo
 
-    with _progress() as progress:
-        run_demo(out, demo_experiment(seeds), progress=progress)
-    console = Console()
-    write_comparison(out, console)
-    console.print(
-        f"\nfigure: {draw_figure(out)}\nreport: {write_report(out)}", highlight=False, soft_wrap=True
-    )
+    with locked(out):
+        with _progress() as progress:
+            run_demo(out, demo_experiment(seeds), progress=progress)
+        console = Console()
+        write_comparison(out, console)
+        console.print(
+            f"\nfigure: {draw_figure(out)}\nreport: {write_report(out)}", highlight=False, soft_wrap=True
+        )
 
 
 @cli.command()
@@ -136,17 +151,24 @@ def train(
     Slurm.
     """
     from boundaryloss.training.config import TERMS, read_config
-    from boundaryloss.training.processes import is_first_process
-    from boundaryloss.training.run import count_steps, load_data
-    from boundaryloss.training.run import train as train_run
+    from boundaryloss.training.directories import check_free, check_new
+    from boundaryloss.training.processes import check_devices, is_first_process
 
-    begun = resume and (out / "config.toml").is_file()
+    first, begun = is_first_process(), resume and (out / "config.toml").is_file()
     split = out / "splits.json" if begun and (out / "splits.json").is_file() else None
     chosen = read_config(
         config or (out / "config.toml" if begun else None),
         labels=_numbers(labels, int, "--labels takes whole numbers such as 3 or 1,3"),
         **settings,
     )
+    if first:  # when others start, it has made the directory
+        (check_free if begun else check_new)(out)
+    _check_source(data)
+    check_devices(chosen)
+
+    from boundaryloss.training.run import count_steps, load_data  # heavy, as all that follows
+    from boundaryloss.training.run import train as train_run
+
     cases = load_data(
         data,
         chosen,
@@ -154,7 +176,6 @@ def train(
         split=split,
         skip_bad=skip_bad,
     )
-    first = is_first_process()
     if first and chosen.loss in TERMS and len(cases.label_values) == 2:
         click.echo(
             f"{chosen.loss} alone, on one class, tends to an empty prediction: add a region loss, such as "
@@ -198,9 +219,17 @@ def train(
 )
 def predict(run: Path, images: Path, out: Path, checkpoint: str, split: str | None, skip_bad: bool) -> None:
     """Segment the images of a folder with a trained RUN: NIfTI to NIfTI, others to PNG."""
-    from boundaryloss.training.predict import predict as predict_images
+    from boundaryloss.training.directories import check_new, check_run, locked
+    from boundaryloss.training.layouts import find_images
 
-    with _skipping(skip_bad) as on_bad, _progress() as progress:
+    check_run(run, checkpoint)
+    if split is None:
+        find_images(images)
+    check_new(out)
+
+    from boundaryloss.training.predict import predict as predict_images  # heavy
+
+    with locked(out), _skipping(skip_bad) as on_bad, _progress() as progress:
         count = predict_images(
             run,
             images,
@@ -263,19 +292,28 @@ def compare(experiment: Path, out: Path, data: str | None, jobs: int) -> None:
 
     Runs that are finished are left alone: start it again after an interruption, or with more seeds.
     """
+    from boundaryloss.training.directories import check_free, check_new, locked
+    from boundaryloss.training.experiment import read_experiment
+    from boundaryloss.training.processes import check_devices
+
+    chosen = read_experiment(experiment, data)
+    (check_free if (out / "comparison.json").is_file() else check_new)(out)
+    _check_source(chosen.data)
+    for method in chosen.methods:
+        check_devices(method.config)
+
     from rich.console import Console
 
     from boundaryloss.report.comparison import print_verdicts, write_comparison
     from boundaryloss.report.page import write_report
-    from boundaryloss.training.compare import run_experiment
-    from boundaryloss.training.experiment import read_experiment
+    from boundaryloss.training.compare import run_experiment  # heavy
 
-    chosen = read_experiment(experiment, data)
-    with _progress() as progress:
-        run_experiment(chosen, out, jobs=jobs, progress=progress)
-    write_comparison(out)
-    print_verdicts(out, Console())
-    click.echo(f"report: {write_report(out)}")
+    with locked(out):
+        with _progress() as progress:
+            run_experiment(chosen, out, jobs=jobs, progress=progress)
+        write_comparison(out)
+        print_verdicts(out, Console())
+        click.echo(f"report: {write_report(out)}")
 
 
 @cli.command()
@@ -284,9 +322,13 @@ def compare(experiment: Path, out: Path, data: str | None, jobs: int) -> None:
 @click.argument("out", type=FOLDER)
 def convert(dataset: str, source: Path, out: Path) -> None:
     """Make a data folder OUT of a data set of the paper, unpacked in SOURCE."""
+    from boundaryloss.training.directories import check_new, locked
+
+    check_new(out)
+
     from boundaryloss.training.convert import convert as convert_data
 
-    with _progress() as progress:
+    with locked(out), _progress() as progress:
         count = convert_data(dataset, source, out, progress=progress)
     click.echo(f"{count} slices in {out}")
 
@@ -321,6 +363,14 @@ def nnunet_path() -> None:
     Use it so: export nnUNet_extTrainer=$(boundaryloss nnunet-path)
     """
     click.echo(Path(__file__).parent / "integrations/nnunet/extension")
+
+
+def _check_source(data: str) -> None:
+    """Refuse a data folder that is missing or of no known layout, at once: reading its cases takes longer."""
+    from boundaryloss.training.layouts import read_layout
+
+    if data != "phantom":
+        read_layout(Path(data))
 
 
 def _print_summary(rows: list[dict[str, Any]]) -> None:

@@ -1,6 +1,7 @@
 """What a run tells: metrics.csv by epoch, the scores of its test, and every step to whoever draws a bar."""
 
 import math
+import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -122,3 +123,12 @@ class Steps(Callback):
         if (loss := trainer.callback_metrics.get("loss")) is not None:
             text += f", loss {float(loss):.2f}"
         self.report(text)
+
+
+class EndTogether(Callback):
+    """End the processes that Lightning has started with the first one, however that ends."""
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Kill them before they notice, each with an error of its own, that nobody answers."""
+        if hasattr(trainer.strategy.launcher, "kill"):
+            trainer.strategy.launcher.kill(signal.SIGKILL)

@@ -15,7 +15,6 @@ import importlib.metadata
 import json
 import multiprocessing
 import os
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -28,6 +27,7 @@ import torch
 
 from boundaryloss.training.callbacks import Progress, StepReport
 from boundaryloss.training.config import TrainConfig, read_config
+from boundaryloss.training.directories import prepare_directory
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.experiment import Experiment, Run, Source
 from boundaryloss.training.loaders import Loaders
@@ -44,7 +44,8 @@ from boundaryloss.training.records import (
     write_images,
     write_json,
 )
-from boundaryloss.training.run import RunData, count_steps, prepare_directory, train
+from boundaryloss.training.run import RunData, count_steps, train
+from boundaryloss.training.signals import end_with_parent
 
 Batch = dict[str, Any]
 PACKAGES = ("boundaryloss", "torch", "monai", "lightning", "numpy", "scipy")
@@ -115,15 +116,7 @@ def _in_processes(experiment: Experiment, out: Path, runs: list[Run], jobs: int)
 
 def _start_worker(threads: int) -> None:
     torch.set_num_threads(threads)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A comparison that was killed takes its workers with it, or they would meet those of the next one."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+    end_with_parent()
 
 
 @functools.cache

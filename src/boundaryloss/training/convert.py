@@ -17,10 +17,10 @@ import tifffile
 from monai.transforms.spatial.array import Resize
 
 from boundaryloss.training.callbacks import Progress
+from boundaryloss.training.directories import prepare_directory
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.files import atomic_write, write_labels
 from boundaryloss.training.names import check_names
-from boundaryloss.training.run import prepare_directory
 from boundaryloss.training.split import group_names
 
 SIZE = 256

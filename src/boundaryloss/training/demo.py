@@ -11,8 +11,8 @@ from boundaryloss.training.callbacks import Progress
 from boundaryloss.training.compare import run_experiment
 from boundaryloss.training.config import TrainConfig
 from boundaryloss.training.data import Slices
+from boundaryloss.training.directories import prepare_directory
 from boundaryloss.training.experiment import Experiment, Method
-from boundaryloss.training.run import prepare_directory
 
 CONFIG = TrainConfig(
     schedule="increase",  # alpha = 0.00, 0.01, 0.02, ...: not a ramp to 1 squeezed into a few epochs

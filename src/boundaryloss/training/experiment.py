@@ -22,11 +22,13 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from boundaryloss.training.config import TrainConfig, as_dict, check_choice, from_dict, read_toml
 from boundaryloss.training.errors import UserError
-from boundaryloss.training.rundata import RunData, load_data
+
+if TYPE_CHECKING:
+    from boundaryloss.training.rundata import RunData
 
 KEYS = ("title", "data", "seeds", "folds", "train", "methods")
 SHARED = (
@@ -77,8 +79,10 @@ class Source:
     test_prefix: tuple[str, ...]
     settings: str  # JSON of a configuration: what all methods share of it is what counts
 
-    def load(self) -> RunData:
+    def load(self) -> "RunData":
         """Read the cases."""
+        from boundaryloss.training.rundata import load_data  # heavy: a wrong experiment is refused before
+
         config = from_dict(json.loads(self.settings))
         return load_data(self.data, config, test_prefix=self.test_prefix or None)
 

@@ -9,6 +9,7 @@ from boundaryloss.training.config import TrainConfig
 from boundaryloss.training.data import collate
 from boundaryloss.training.rundata import RunData
 from boundaryloss.training.sampling import Draws, EpochSampler, ShareSampler
+from boundaryloss.training.signals import start_worker
 from boundaryloss.training.split import split_validation
 from boundaryloss.training.volumes import FileGrid, Volumes
 
@@ -35,7 +36,8 @@ class Loaders(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Draws of this epoch."""
-        sampler = EpochSampler(len(self.draws), self.config.seed, *self._place())
+        epoch = 0 if self.trainer is None else self.trainer.current_epoch  # of a run that goes on
+        sampler = EpochSampler(len(self.draws), self.config.seed, *self._place(), epoch)
         return self._loader(self.draws, sampler, self.config.batch_size)
 
     def val_dataloader(self) -> Any:
@@ -56,6 +58,7 @@ class Loaders(lightning.LightningDataModule):
             sampler=sampler,
             num_workers=self.config.num_workers,
             persistent_workers=self.config.num_workers > 0,
+            worker_init_fn=start_worker,
             collate_fn=collate,
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
         )

@@ -14,10 +14,11 @@ from boundaryloss.training.checkpoints import newest_checkpoint, read_checkpoint
 from boundaryloss.training.checks import oriented
 from boundaryloss.training.config import TrainConfig
 from boundaryloss.training.data import Case, collate, find_images, read_case, write_labels
+from boundaryloss.training.directories import check_run, prepare_directory
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.files import atomic_write, is_nifti, read_affine, read_raw
 from boundaryloss.training.module import SegmentationModule
-from boundaryloss.training.run import prepare_directory, quiet_lightning
+from boundaryloss.training.run import leave_signals, quiet_lightning
 from boundaryloss.training.volumes import FileGrid, Volumes
 
 ANOTHER_SCALE = 1.5  # times larger or smaller than in training: voxels that deserve a line
@@ -96,6 +97,7 @@ def predict(
             enable_progress_bar=False,
             enable_model_summary=False,
         )
+        leave_signals(trainer)
         loader = DataLoader(volumes or _Images(good, data.get("windows") or ()), collate_fn=collate)
         trainer.predict(module, loader, return_predictions=False)
     return len(good)
@@ -139,11 +141,10 @@ class _Writer(Callback):
 
 def load_run(run: Path, checkpoint: str = "last") -> tuple[SegmentationModule, TrainConfig]:
     """The network of a run, ready to predict, and its configuration."""
+    check_run(run, checkpoint)
     path = run / "checkpoints" / f"{checkpoint}.ckpt"
     if checkpoint == "last" and not path.is_file():  # killed while it was replaced
         path = newest_checkpoint(path.parent)[0] or path
-    if not path.is_file():
-        raise UserError(f"{run} holds no checkpoints/{checkpoint}.ckpt; give the directory of a training run")
     content = read_checkpoint(path)
     try:
         settings = content["hyper_parameters"]

@@ -6,7 +6,7 @@ import math
 import signal
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from boundaryloss.training.callbacks import History, Scores, StepReport, Steps
+from boundaryloss.training.callbacks import EndTogether, History, Scores, StepReport, Steps
 from boundaryloss.training.checkpoints import AtomicCheckpointIO, newest_checkpoint, read_checkpoint
 from boundaryloss.training.config import TrainConfig, as_dict, read_config, write_config
+from boundaryloss.training.directories import locked, prepare_directory
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.files import atomic_write
 from boundaryloss.training.loaders import Loaders, share_out
@@ -73,17 +74,17 @@ def train(
     torch.manual_seed(config.seed)
     module = SegmentationModule(as_dict(config), data.facts(config))
     loaders = Loaders(data, config)
-    checkpoint = _prepare(data, config, out, resume)
     scores = Scores(data, out / "pictures")
-    with quiet_lightning():
+    with locked(out) if is_first_process() else nullcontext(), quiet_lightning():
+        checkpoint = _prepare(data, config, out, resume)
         trainer = _make_trainer(config, out, scores, on_step, validated=loaders.validate is not None)
-        _fit(trainer, module, loaders, checkpoint)
+        trainer.fit(module, loaders, ckpt_path=checkpoint)
         trainer.test(module, loaders, verbose=False)
-    rows = scores.collect(data.test.names)
-    summary = summarise(rows)
-    if trainer.is_global_zero:
-        write_csv(out / "cases.csv", rows)
-        write_csv(out / "summary.csv", summary)
+        rows = scores.collect(data.test.names)
+        summary = summarise(rows)
+        if trainer.is_global_zero:
+            write_csv(out / "cases.csv", rows)
+            write_csv(out / "summary.csv", summary)
     return summary
 
 
@@ -92,21 +93,6 @@ def count_steps(data: RunData, config: TrainConfig) -> int:
     cases = len(share_out(data, config)[0])
     draws = count_draws(cases, config, data.facts(config).get("patch"))
     return config.epochs * math.ceil(draws / (config.batch_size * math.prod(launched(config))))
-
-
-def prepare_directory(out: Path) -> None:
-    """Make `out`; one that holds something is refused, since nothing may be overwritten.
-
-    Raises:
-        UserError: `out` is not empty, or cannot be made.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        used = any(not path.name.startswith(".") for path in out.iterdir())  # what a kill left unfinished
-    except OSError as error:
-        raise UserError(f"cannot make the directory {out}: {error.strerror}") from None
-    if used:
-        raise UserError(f"{out} exists and is not empty; give a new directory with --out, or remove this one")
 
 
 def _prepare(data: RunData, config: TrainConfig, out: Path, resume: bool) -> Path | None:
@@ -159,9 +145,12 @@ def _check_same_run(data: RunData, config: TrainConfig, out: Path) -> None:
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Keep Lightning's greetings and its advice on workers out of the output."""
+    """Keep Lightning's greetings and its advice on workers out of the output.
+
+    Ctrl-C stays what it is, too: Lightning makes it an exit with status 1.
+    """
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
+    levels, handler = [logger.level for logger in loggers], signal.getsignal(signal.SIGINT)
     try:
         for logger in loggers:
             logger.setLevel(logging.ERROR)
@@ -169,9 +158,22 @@ def quiet_lightning() -> Iterator[None]:
             warnings.simplefilter("ignore", PossibleUserWarning)
             warnings.filterwarnings("ignore", module=r"lightning\.")
             yield
+    except SystemExit:
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from None
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def leave_signals(trainer: Trainer) -> None:
+    """Keep Lightning from handling signals.
+
+    On SIGTERM it would tell the other processes in the middle of what they exchange, and end with status 0 as
+    if the test or the prediction were done. Without it a signal does what the caller decided: the command
+    raises `Stopped`, and `EndTogether` takes the other processes along.
+    """
+    trainer._signal_connector.register_signal_handlers = lambda: None
 
 
 def _make_trainer(
@@ -185,7 +187,7 @@ def _make_trainer(
         folder, filename="best", monitor="validation_dice", mode="max", enable_version_counter=False
     )
     devices, nodes = launched(config)
-    return Trainer(
+    trainer = Trainer(
         max_epochs=config.epochs,
         accelerator=config.accelerator,
         devices=devices,
@@ -199,6 +201,7 @@ def _make_trainer(
         callbacks=[
             History(out / "metrics.csv"),
             scores,
+            EndTogether(),
             *([Steps(on_step)] if on_step else []),
             *([best] if validated else []),
             last,
@@ -208,13 +211,5 @@ def _make_trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-
-
-def _fit(trainer: Trainer, module: SegmentationModule, loaders: Loaders, checkpoint: Path | None) -> None:
-    """`trainer.fit`, where Ctrl-C stays what it is: Lightning makes it an exit with status 1."""
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        trainer.fit(module, loaders, ckpt_path=checkpoint)
-    except SystemExit:
-        signal.signal(signal.SIGINT, handler)
-        raise KeyboardInterrupt from None
+    leave_signals(trainer)
+    return trainer

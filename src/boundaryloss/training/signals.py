@@ -1,0 +1,82 @@
+"""How a process ends when it is told to: with a status that says so, one line, and nobody left behind."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+GRACE = 10.0  # seconds to end in order; then the process ends where it stands
+
+
+class Stopped(BaseException):
+    """A signal asks the process to end.
+
+    Args:
+        signum: the signal.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.status = 128 + signum  # as shells count
+        self.line = f"stopped by {signal.Signals(signum).name}" if signum != signal.SIGINT else "interrupted"
+
+
+@contextmanager
+def stopping_on_signals() -> Iterator[None]:
+    """Let the first signal raise `Stopped`, and ignore the next; what is ignored, as by nohup, stays so.
+
+    Whatever then holds the process up, such as an exception lost in a callback or another process that does
+    not answer, it is over after `GRACE` seconds.
+    """
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    timers: list[threading.Timer] = []
+
+    def stop(signum: int, frame: Any) -> None:
+        for number in handlers:
+            signal.signal(number, signal.SIG_IGN)
+        stopped = Stopped(signum)
+        timers.append(threading.Timer(GRACE, _give_up, [stopped]))
+        timers[0].daemon = True
+        timers[0].start()
+        raise stopped
+
+    try:
+        for number, handler in handlers.items():
+            if handler != signal.SIG_IGN:
+                signal.signal(number, stop)
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for timer in timers:
+            timer.cancel()
+
+
+def _give_up(stopped: Stopped) -> None:
+    print(f"boundaryloss: {stopped.line}", file=sys.stderr, flush=True)
+    os._exit(stopped.status)
+
+
+def end_with_parent() -> None:
+    """Let this process end within a second of the one that started it, even if that one is killed."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def start_worker(number: int) -> None:
+    """Begin a process that loads data: Ctrl-C reaches it, too, but the process that it works for decides."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    end_with_parent()
