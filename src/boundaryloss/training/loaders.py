@@ -36,8 +36,11 @@ class Loaders(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Draws of this epoch."""
-        epoch = 0 if self.trainer is None else self.trainer.current_epoch  # of a run that goes on
-        sampler = EpochSampler(len(self.draws), self.config.seed, *self._place(), epoch)
+        sampler = EpochSampler(len(self.draws), self.config.seed, *self._place())
+        if (
+            self.trainer is not None
+        ):  # workers ask for draws before Lightning tells a run that goes on its epoch
+            sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
         return self._loader(self.draws, sampler, self.config.batch_size)
 
     def val_dataloader(self) -> Any:

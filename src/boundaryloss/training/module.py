@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from boundaryloss.losses import RegionBoundaryLoss
 from boundaryloss.training.config import from_dict
@@ -76,10 +77,19 @@ class SegmentationModule(lightning.LightningModule):
             return [optimizer], [decay]
         if not self.config.halve_after:
             return optimizer
-        halving = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            optimizer, mode="max", factor=0.5, patience=self.config.halve_after
-        )
+        halving = ReduceLROnPlateau(optimizer, mode="max", factor=0.5, patience=self.config.halve_after)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": halving, "monitor": "validation_dice"}}
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Leave the halving to `on_train_epoch_end`: Lightning does it only after the epoch's checkpoint."""
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step()
+
+    def on_train_epoch_end(self) -> None:
+        """Halve the learning rate if it is time to."""
+        halving = self.lr_schedulers()
+        if isinstance(halving, ReduceLROnPlateau):
+            halving.step(self.trainer.callback_metrics["validation_dice"])
 
     def on_train_epoch_start(self) -> None:
         """Give both terms the weights of this epoch, and chance the state that it always has here."""

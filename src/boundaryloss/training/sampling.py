@@ -137,9 +137,9 @@ class EpochSampler(Sampler[tuple[int, int]]):
     steps.
     """
 
-    def __init__(self, size: int, seed: int, rank: int = 0, world: int = 1, epoch: int = 0) -> None:
+    def __init__(self, size: int, seed: int, rank: int = 0, world: int = 1) -> None:
         self.size, self.seed, self.rank, self.world = size, seed, rank, world
-        self.epoch = epoch  # workers ask for the first keys before anybody calls `set_epoch`
+        self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls this at the start of every epoch."""
