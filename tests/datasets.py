@@ -6,6 +6,8 @@ import nibabel
 import numpy as np
 from PIL import Image
 
+from boundaryloss.training.data import Slices
+
 AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
 TURNED = np.array([[0, 0, 2.0, 5], [-1.0, 0, 0, 7], [0, 1.0, 0, -3], [0, 0, 0, 1]])  # axes P, S, R
 
@@ -81,4 +83,27 @@ def stacked(source, folder, spacing=(1.0, 1.0, 2.0)):
         {"train": [other for other in patients if other != patient], "val": [patient]} for patient in patients
     ]
     (folder / "splits_final.json").write_text(json.dumps(folds))
+    return folder
+
+
+def squares(count, size=32):
+    """Slices with a bright square each, but in the last one."""
+    rng = np.random.default_rng(0)
+    images = rng.uniform(0, 0.3, (count, 1, size, size)).astype(np.float32)
+    labels = np.zeros((count, size, size), np.uint8)
+    labels[:-1, 10:16, 12:18] = 1
+    return Slices(list(np.maximum(images, labels[:, None])), list(labels))
+
+
+def write_slices(folder, count=6):
+    """A plain folder of PNG slices p0_z0, p1_z0, ... with a bright square of label 3 each."""
+    rng = np.random.default_rng(0)
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+    for index in range(count):
+        mask = np.zeros((32, 32), np.uint8)
+        mask[8:16, 4 + index : 12 + index] = 3
+        image = np.where(mask > 0, 220, rng.integers(0, 60, (32, 32))).astype(np.uint8)
+        Image.fromarray(image).save(folder / f"images/p{index}_z0.png")
+        Image.fromarray(mask).save(folder / f"masks/p{index}_z0.png")
     return folder

@@ -154,13 +154,12 @@ def train(
     from boundaryloss.training.directories import check_free, check_new
     from boundaryloss.training.processes import check_devices, is_first_process
 
-    first, begun = is_first_process(), resume and (out / "config.toml").is_file()
+    own, first = out / "config.toml", is_first_process()
+    begun = resume and (own.is_file() or (out / "checkpoints").is_dir())
     split = out / "splits.json" if begun and (out / "splits.json").is_file() else None
-    chosen = read_config(
-        config or (out / "config.toml" if begun else None),
-        labels=_numbers(labels, int, "--labels takes whole numbers such as 3 or 1,3"),
-        **settings,
-    )
+    settings["labels"] = _numbers(labels, int, "--labels takes whole numbers such as 3 or 1,3")
+    read = read_config if config or not begun else _read_own_config
+    chosen = read(config or (own if begun else None), **settings)
     if first:  # when others start, it has made the directory
         (check_free if begun else check_new)(out)
     _check_source(data)
@@ -371,6 +370,21 @@ def _check_source(data: str) -> None:
 
     if data != "phantom":
         read_layout(Path(data))
+
+
+def _read_own_config(path: Path, **settings: Any) -> Any:
+    """The settings that a run was begun with; its checkpoint has them, too, if the file is damaged."""
+    from boundaryloss.training.config import read_config, read_toml
+    from boundaryloss.training.errors import UserError
+
+    try:
+        read_toml(path)
+    except UserError as error:
+        from boundaryloss.training.checkpoints import rewrite_config
+
+        rewrite_config(path)
+        click.echo(f"{error}; written again as the checkpoint has it", err=True)
+    return read_config(path, **settings)
 
 
 def _print_summary(rows: list[dict[str, Any]]) -> None:

@@ -1,94 +1,53 @@
-"""Runs that are killed, and go on as if they had not been."""
+"""Runs that are stopped, and go on as if they had not been."""
 
 import csv
 import dataclasses
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
+import shutil
 
+import numpy as np
 import pytest
 import torch
-from datasets import nnunet
+from datasets import squares, write_slices
+from PIL import Image
 
-from boundaryloss.training.checkpoints import newest_checkpoint, read_checkpoint
-from boundaryloss.training.config import TrainConfig, write_config
+from boundaryloss.training.checkpoints import AtomicCheckpointIO, newest_checkpoint, read_checkpoint
+from boundaryloss.training.config import TrainConfig, read_config, write_config
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.predict import load_run
-from boundaryloss.training.run import load_data, train
+from boundaryloss.training.run import RunData, load_data, train
 
 CONFIG = TrainConfig(
-    epochs=6, batch_size=2, patch=(16, 16, 8), patches_per_case=4, network="dynunet", features=(4, 8, 8),
-    augment=("flip", "noise"), validation=0.25, accelerator="cpu",
+    epochs=3, batch_size=2, features=(4, 4, 4, 4, 4), validation=0.25, augment=("flip", "noise"),
+    accelerator="cpu",
 )  # fmt: skip
+STEPS = 3  # in an epoch
+VARIANTS = {
+    "workers": {"num_workers": 2, "schedule": "balance", "form": "log"},
+    "balance": {"schedule": "balance", "decay": True, "accumulate": 2, "precision": "bf16-mixed"},
+    "halving": {"halve_after": 1, "learning_rate": 1e-12, "accumulate": 2},  # it cannot get better
+}
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A dataset and a run that nothing has interrupted."""
-    folder = tmp_path_factory.mktemp("resume")
-    nnunet(folder / "data")
-    start(folder, "run")
-    return folder
+def data():
+    return RunData(squares(8), squares(3), (0, 255), 1, (1.0, 1.0))
 
 
-def start(folder, name, config=CONFIG, **options):
-    return train(load_data(str(folder / "data"), config), config, folder / name, **options)
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """A run that nothing has interrupted, to read only."""
+    folder = tmp_path_factory.mktemp("whole")
+    train(data, CONFIG, folder / "run")
+    return folder / "run"
 
 
-def assert_same(folder, name):
-    first, second = (read_checkpoint(folder / run / "checkpoints/last.ckpt") for run in ("run", name))
-    for key, value in first["state_dict"].items():
-        assert torch.equal(value, second["state_dict"][key]) if torch.is_tensor(value) else True, key
-    states = [content["optimizer_states"][0]["state"] for content in (first, second)]
-    assert all(torch.equal(states[0][i][key], states[1][i][key]) for i in states[0] for key in states[0][i])
-    histories = []
-    for run in ("run", name):
-        with (folder / run / "metrics.csv").open() as file:
-            histories.append([{**row, "seconds": ""} for row in csv.DictReader(file)])
-    assert histories[0] == histories[1] and len(histories[0]) == CONFIG.epochs
-    assert (folder / "run/cases.csv").read_text() == (folder / name / "cases.csv").read_text()
-
-
-def killed(folder, name, wait):
-    """Start a run in a process of its own, or go on with it, and kill it as soon as `wait` returns."""
-    write_config(folder / "c.toml", CONFIG, {})
-    arguments = ["train", folder / "data", "--out", folder / name, "--config", folder / "c.toml", "--resume"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "boundaryloss.cli", *map(str, arguments)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
-    )  # fmt: skip
-    wait(process)
-    process.send_signal(signal.SIGKILL)
-    return process.wait()
-
-
-def test_train_killed_in_an_epoch_ends_with_the_same_weights(whole):
-    metrics, delay = whole / "killed/metrics.csv", random.Random(os.getpid()).uniform(0, 0.3)
-
-    def two_epochs_are_done(process):
-        deadline = time.monotonic() + 90
-        while not (metrics.exists() and len(metrics.read_text().splitlines()) > 2):
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.01)
-        time.sleep(delay)
-
-    assert killed(whole, "killed", two_epochs_are_done) == -signal.SIGKILL
-    start(whole, "killed", resume=True)
-    assert_same(whole, "killed")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
-def test_train_killed_again_and_again_ends_with_the_same_weights(whole, seed):
-    moments = random.Random(seed)
-    for _ in range(8):
-        killed(whole, f"killed{seed}", lambda process: time.sleep(moments.uniform(2, 9)))
-    start(whole, f"killed{seed}", resume=True)
-    assert_same(whole, f"killed{seed}")
+@pytest.fixture(scope="module")
+def half(data, tmp_path_factory):
+    """A run that was stopped in its last epoch, to copy."""
+    folder = tmp_path_factory.mktemp("half")
+    with pytest.raises(StopError):
+        train(data, CONFIG, folder / "run", on_step=stop_after(2 * STEPS + 1))
+    return folder / "run"
 
 
 class StopError(Exception):
@@ -106,85 +65,160 @@ def stop_after(steps):
     return on_step
 
 
-@pytest.mark.parametrize("steps", [0, 5, 12, 13, 30])
-def test_train_stopped_at_any_step_goes_on(whole, steps):
-    name = f"stopped{steps}"
+def content(run):
+    """What must be equal, bit for bit."""
+    checkpoint = read_checkpoint(run / "checkpoints/last.ckpt")
+    names = ("epoch", "global_step", "state_dict", "optimizer_states", "lr_schedulers")
+    with (run / "metrics.csv").open() as file:
+        history = [{**row, "seconds": ""} for row in csv.DictReader(file)]
+    return {
+        **{name: checkpoint[name] for name in names},
+        "metrics.csv": history,
+        "cases.csv": (run / "cases.csv").read_text(),
+    }
+
+
+def differences(one, other, where=""):
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        return [found for key in one for found in differences(one[key], other[key], f"{where}/{key}")]
+    if isinstance(one, (list, tuple)) and len(one) == len(other):
+        return [found for i in range(len(one)) for found in differences(one[i], other[i], f"{where}/{i}")]
+    return [] if (torch.equal(one, other) if torch.is_tensor(one) else one == other) else [where]
+
+
+def assert_same(run, other):
+    assert differences(content(run), content(other)) == []
+
+
+@pytest.mark.parametrize("steps", [0, STEPS, 3 * STEPS - 1])
+def test_train_stopped_at_any_step_goes_on(data, whole, tmp_path, steps):
     with pytest.raises(StopError):
-        start(whole, name, on_step=stop_after(steps), resume=True)
-    start(whole, name, resume=True)
-    assert_same(whole, name)
+        train(data, CONFIG, tmp_path / "run", on_step=stop_after(steps), resume=True)
+    train(data, CONFIG, tmp_path / "run", resume=True)
+    assert_same(tmp_path / "run", whole)
 
 
-def test_train_resume_of_a_finished_run_tests_it_again(whole):
-    (whole / "run/summary.csv").unlink()
-    before = (whole / "run/checkpoints/last.ckpt").read_bytes()
-    start(whole, "run", on_step=stop_after(0), resume=True)
-    assert (whole / "run/summary.csv").exists()
-    assert (whole / "run/checkpoints/last.ckpt").read_bytes() == before
-
-
-def test_train_resume_may_have_more_epochs(whole):
-    start(whole, "longer", dataclasses.replace(CONFIG, epochs=3))
-    start(whole, "longer", resume=True)
-    assert_same(whole, "longer")
-
-
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "gone"])
-def test_train_resume_uses_the_checkpoint_before_a_damaged_one(whole, damage, caplog):
-    name = f"damaged-{damage}"
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_train_stopped_goes_on_however_it_is_configured(data, tmp_path, variant):
+    config = dataclasses.replace(CONFIG, **VARIANTS[variant])
+    train(data, config, tmp_path / "whole")
     with pytest.raises(StopError):
-        start(whole, name, on_step=stop_after(20))
-    last = whole / name / "checkpoints/last.ckpt"
-    content = bytearray(last.read_bytes())
-    if damage == "truncated":
-        last.write_bytes(content[:-100])
-    elif damage == "flipped":
-        content[len(content) // 2] ^= 1
-        last.write_bytes(content)
-    elif damage == "empty":
-        last.write_bytes(b"")
-    else:  # killed between the two renames
-        last.unlink()
-    assert newest_checkpoint(last.parent)[0].name == "previous.ckpt"
-    start(whole, name, resume=True)
-    assert (f"{last} is damaged; going on from" in caplog.text) == (damage != "gone")
-    assert_same(whole, name)
+        train(data, config, tmp_path / "run", on_step=stop_after(STEPS + 1))
+    train(data, config, tmp_path / "run", resume=True)
+    assert_same(tmp_path / "run", tmp_path / "whole")
 
 
-def test_train_resume_without_any_whole_checkpoint_says_so(whole):
-    with pytest.raises(StopError):
-        start(whole, "lost", on_step=stop_after(20))
-    for path in (whole / "lost/checkpoints").iterdir():
-        path.write_bytes(path.read_bytes()[:1000])
+def test_train_resume_of_a_finished_run_tests_it_again(data, whole, tmp_path):
+    run = shutil.copytree(whole, tmp_path / "run")
+    (run / "summary.csv").unlink()
+    before = (run / "checkpoints/last.ckpt").read_bytes()
+    steps = []
+    train(data, CONFIG, run, on_step=steps.append, resume=True)
+    assert steps == [f"test case {number}/3" for number in (1, 2, 3)]
+    assert (run / "summary.csv").exists() and (run / "checkpoints/last.ckpt").read_bytes() == before
+
+
+def test_train_resume_may_have_more_epochs(data, whole, tmp_path):
+    train(data, dataclasses.replace(CONFIG, epochs=1), tmp_path / "run")
+    train(data, CONFIG, tmp_path / "run", resume=True)
+    assert_same(tmp_path / "run", whole)
+    assert read_config(tmp_path / "run/config.toml") == CONFIG
+
+
+def damaged(content, how):
+    if how == "truncated":
+        return content[:-100]
+    if how == "flipped":
+        middle = len(content) // 2
+        return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    return b""
+
+
+@pytest.mark.parametrize("how", ["truncated", "flipped", "empty"])
+def test_newest_checkpoint_is_the_one_before_a_damaged_one(tmp_path, how):
+    last, writer = tmp_path / "last.ckpt", AtomicCheckpointIO()
+    for epoch in range(2):
+        writer.save_checkpoint({"epoch": epoch, "weights": torch.rand(1000)}, last)
+    assert newest_checkpoint(tmp_path) == (last, None)
+    last.write_bytes(damaged(last.read_bytes(), how))
+    assert newest_checkpoint(tmp_path) == (tmp_path / "previous.ckpt", last)
+    assert read_checkpoint(tmp_path / "previous.ckpt")["epoch"] == 0
+    (tmp_path / "previous.ckpt").write_bytes(b"")
     with pytest.raises(UserError, match=r"last\.ckpt is damaged.*no whole previous\.ckpt"):
-        start(whole, "lost", resume=True)
+        newest_checkpoint(tmp_path)
 
 
-def test_train_resume_cleans_up_what_a_kill_left(whole):
-    (whole / "leftover").mkdir()
-    (whole / "leftover/.config.toml.abc").write_text("half")
-    start(whole, "leftover", dataclasses.replace(CONFIG, epochs=1), resume=True)
-    (whole / "leftover/checkpoints/.last.ckpt.xyz").write_text("half")
-    start(whole, "leftover", dataclasses.replace(CONFIG, epochs=1), resume=True)
-    assert not list((whole / "leftover/checkpoints").glob(".*"))
+def test_newest_checkpoint_is_the_one_before_a_missing_one(tmp_path):
+    assert newest_checkpoint(tmp_path) == (None, None)
+    AtomicCheckpointIO().save_checkpoint({"epoch": 0}, tmp_path / "previous.ckpt")  # killed at a rename
+    assert newest_checkpoint(tmp_path) == (tmp_path / "previous.ckpt", None)
 
 
-def test_train_resume_refuses_another_run(whole):
-    with pytest.raises(UserError, match=r"begun with seed = 0, not 1"):
-        start(whole, "run", dataclasses.replace(CONFIG, seed=1), resume=True)
+def test_train_resume_goes_on_from_the_checkpoint_before(data, whole, half, tmp_path, caplog):
+    run = shutil.copytree(half, tmp_path / "run")
+    last = run / "checkpoints/last.ckpt"
+    last.write_bytes(last.read_bytes()[:-100])
+    (run / "checkpoints/.last.ckpt.xyz").write_text("half")  # what a kill left
+    (run / "metrics.csv").write_text("damaged")
+    train(data, CONFIG, run, resume=True)
+    assert f"{last} is damaged; going on from" in caplog.text
+    assert not list((run / "checkpoints").glob(".*"))
+    assert_same(run, whole)
+
+
+def test_load_run_takes_the_checkpoint_before_a_missing_one(half, tmp_path):
+    run = shutil.copytree(half, tmp_path / "run")
+    (run / "checkpoints/last.ckpt").unlink()
+    assert load_run(run)[1] == CONFIG
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"seed": 1}, "begun with seed = 0, not 1"),
+        ({"learning_rate": 0.1}, "begun with learning_rate = 0.001, not 0.1"),
+        ({"epochs": 1}, "has 2 epochs already"),
+    ],
+)
+def test_train_resume_refuses_other_settings(data, half, tmp_path, change, words):
+    run, changed = shutil.copytree(half, tmp_path / "run"), dataclasses.replace(CONFIG, **change)
+    write_config(run / "config.toml", changed, {})  # what counts is what the checkpoint was trained with
+    with pytest.raises(UserError, match=words):
+        train(data, changed, run, resume=True)
     with pytest.raises(UserError, match="exists and is not empty"):
-        start(whole, "run")
-    with pytest.raises(UserError, match=f"has {CONFIG.epochs} epochs already"):
-        start(whole, "run", dataclasses.replace(CONFIG, epochs=1), resume=True)
-    data = load_data(str(whole / "data"), CONFIG, test_prefix=["c0"])
-    if data.test.names == load_data(str(whole / "data"), CONFIG).test.names:
-        data = load_data(str(whole / "data"), CONFIG, test_prefix=["c1"])
-    with pytest.raises(UserError, match="begun with other cases"):
-        train(data, CONFIG, whole / "run", resume=True)
+        train(data, CONFIG, run)
 
 
-def test_predict_uses_the_checkpoint_before_a_missing_one(whole):
-    with pytest.raises(StopError):
-        start(whole, "unlucky", on_step=stop_after(20))
-    (whole / "unlucky/checkpoints/last.ckpt").unlink()
-    assert load_run(whole / "unlucky")[1] == CONFIG
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"label_values": (0, 3)}, r"begun with data whose label_values was \[0, 255\], not \[0, 3\]"),
+        ({"fingerprint": "b"}, "begun with other images, masks or cases"),
+    ],
+)
+def test_train_resume_refuses_other_data(data, half, tmp_path, change, words):
+    run = shutil.copytree(half, tmp_path / "run")
+    with pytest.raises(UserError, match=words):
+        train(dataclasses.replace(data, **change), CONFIG, run, resume=True)
+
+
+def test_train_resume_refuses_a_checkpoint_without_its_keys(data, half, tmp_path):
+    run = shutil.copytree(half, tmp_path / "run")
+    AtomicCheckpointIO().save_checkpoint({"state_dict": {}}, run / "checkpoints/last.ckpt")
+    with pytest.raises(UserError, match=r"last\.ckpt is no checkpoint of this program"):
+        train(data, CONFIG, run, resume=True)
+
+
+def test_load_data_fingerprint_is_of_the_contents(tmp_path):
+    folder = write_slices(tmp_path / "data")
+    before = load_data(str(folder), CONFIG).fingerprint
+    (folder / "masks/p1_z0.png").touch()
+    shutil.copytree(folder, tmp_path / "copy")
+    assert load_data(str(tmp_path / "copy"), CONFIG).fingerprint == before != ""
+    assert load_data(str(folder), CONFIG, test_prefix=["p5"]).fingerprint != before
+    with Image.open(folder / "masks/p1_z0.png") as mask:
+        array = np.array(mask)
+    array[0, 0] = 3
+    Image.fromarray(array).save(folder / "masks/p1_z0.png")
+    assert load_data(str(folder), CONFIG).fingerprint != before

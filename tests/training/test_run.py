@@ -9,24 +9,15 @@ import signal
 import numpy as np
 import pytest
 import torch
+from datasets import squares
 
 from boundaryloss.training.checkpoints import AtomicCheckpointIO, read_checkpoint
 from boundaryloss.training.config import TrainConfig, read_config
-from boundaryloss.training.data import Slices
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.run import RunData, count_steps, train
 from boundaryloss.training.sampling import Draws
 
 TINY = TrainConfig(epochs=2, batch_size=4, features=(4, 4, 4, 4, 4), validation=0.25, accelerator="cpu")
-
-
-def squares(count: int, size: int = 32) -> Slices:
-    """A bright square each, except in the last image."""
-    rng = np.random.default_rng(0)
-    images = rng.uniform(0, 0.3, (count, 1, size, size)).astype(np.float32)
-    labels = np.zeros((count, size, size), np.uint8)
-    labels[:-1, 10:16, 12:18] = 1
-    return Slices(list(np.maximum(images, labels[:, None])), list(labels))
 
 
 @pytest.fixture
@@ -49,7 +40,7 @@ def test_train_leaves_a_complete_run(tmp_path, data):
     assert list((run / "tensorboard").glob("events*")) and len(list((run / "pictures").glob("*.png"))) == 2
     kept = sorted(path.name for path in (run / "checkpoints").iterdir())
     assert kept == ["best.ckpt", "last.ckpt", "previous.ckpt"]
-    assert len(steps) == count_steps(data, TINY) == 4
+    assert len(steps) == count_steps(data, TINY) == 4 + 3 and steps[-1] == "test case 3/3"
     assert read_config(run / "config.toml") == TINY
     assert json.loads((run / "splits.json").read_text())["test"] == data.test.names
     assert len(read_rows(run / "cases.csv")) == 3 and summary[0]["label"] == 255

@@ -110,7 +110,7 @@ class Scores(Callback):
 
 
 class Steps(Callback):
-    """Call `report` with a short text after every step."""
+    """Call `report` with a short text after every step of training and after every case of the test."""
 
     def __init__(self, report: StepReport) -> None:
         self.report = report
@@ -123,6 +123,18 @@ class Steps(Callback):
         if (loss := trainer.callback_metrics.get("loss")) is not None:
             text += f", loss {float(loss):.2f}"
         self.report(text)
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Tell how much of the test is done."""
+        self.report(f"test case {batch_idx + 1}/{int(trainer.num_test_batches[0])}")
 
 
 class EndTogether(Callback):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
+from boundaryloss.training.config import from_dict, write_config
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.files import atomic_write
 
@@ -53,6 +54,19 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
         raise UserError(f"cannot read the checkpoint {path}: {error.strerror}") from None
     except Exception:  # zip, pickle and torch each have their own error for a damaged file
         raise UserError(f"{path} is damaged or no checkpoint of this program; use another one") from None
+
+
+def rewrite_config(path: Path) -> None:
+    """Write a run's config.toml, which is damaged or gone, from its checkpoint.
+
+    Raises:
+        UserError: there is no checkpoint to take it from.
+    """
+    checkpoint, _ = newest_checkpoint(path.parent / "checkpoints")
+    if checkpoint is None:
+        raise UserError(f"{path} is damaged or gone, and no checkpoint has its contents; start a new run")
+    settings = read_checkpoint(checkpoint).get("hyper_parameters", {})
+    write_config(path, from_dict(settings.get("config", {})), settings.get("data", {}))
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path | None, Path | None]:

@@ -1,5 +1,6 @@
 """Every case is read once before hours of training: what it has, and what is wrong with it."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ class Found:
     voxels: dict[int, int]  # by the value in the file
     objects: dict[int, int]  # connected parts, by value
     foreground: np.ndarray = field(compare=False, repr=False)  # (channel, some voxels of objects)
+    digest: str = ""  # of the decoded image and labels, whatever their files are called or when written
 
     @property
     def values(self) -> set[int]:
@@ -118,7 +120,7 @@ def _inspect_case(case: Case, layout: Layout) -> Found:
         affine = _common_affine(case)
         shape, spacing = oriented(shape, affine), oriented(spacing, affine)
     objects = _count_objects(labels, values - {0, layout.ignore})
-    return Found(len(array), tuple(shape), spacing, voxels, objects, foreground)
+    return Found(len(array), tuple(shape), spacing, voxels, objects, foreground, _digest(array, labels))
 
 
 def _count(labels: np.ndarray) -> dict[int, int]:
@@ -139,6 +141,14 @@ def _count_objects(labels: np.ndarray, values: Collection[int]) -> dict[int, int
         value: ndimage.label(labels[boxes[value - 1]] == value, touching)[1]  # pyright: ignore
         for value in values
     }
+
+
+def _digest(*arrays: np.ndarray) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for array in arrays:
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
 
 
 def _check_files(case: Case, layout: Layout) -> None:

@@ -22,6 +22,7 @@ LOSSES = (*REGIONS, *TERMS, *(f"{region}+{term}" for region in REGIONS for term 
 SCHEDULES = {"constant": Constant, "increase": Increase, "rebalance": Rebalance, "balance": Balance}
 AUGMENT = ("flip", "rotate90", "scale", "intensity", "noise")
 CHOICES = {
+    "accelerator": ("auto", "cpu", "gpu", "cuda", "mps"),
     "form": ("linear", "log"),
     "map_from": ("patch", "volume"),
     "network": ("basicunet", "dynunet"),
@@ -89,7 +90,7 @@ class TrainConfig:
         network: `basicunet` (halves every axis four times) or `dynunet` (halves the fine axes first).
         deep_supervision: `none`; of DynUNet also `full`: region loss at every level, boundary loss at full
             resolution; or `all`: both at every level, with its spacing.
-        accelerator: Lightning's: `auto`, `cpu`, `gpu`, ...
+        accelerator: Lightning's: `auto`, `cpu`, `gpu`, `cuda` or `mps`.
         devices: how many of them on each machine; `batch_size` is for each.
         nodes: how many machines.
         precision: Lightning's: `32-true`, `bf16-mixed`, `16-mixed`.

@@ -59,7 +59,7 @@ def train(
         data: what to train and to test on.
         config: how.
         out: the run's directory, new or empty.
-        on_step: is called after every step with a line on how the run stands.
+        on_step: is called after every step and every test case with a line on how the run stands.
         resume: go on with the run in `out`, after the last epoch that it finished; on the CPU it ends as if
             it had never stopped, bit for bit. With nothing in `out` it starts.
 
@@ -68,7 +68,7 @@ def train(
 
     Raises:
         UserError: `out` is in use or is another run, a checkpoint cannot be written, or the loss is no
-            number.
+            number. Unless it goes on with a run, nothing is written before the data fit the configuration.
         KeyboardInterrupt: as it came; what there is so far is on disk, every finished epoch included.
     """
     torch.manual_seed(config.seed)
@@ -89,34 +89,30 @@ def train(
 
 
 def count_steps(data: RunData, config: TrainConfig) -> int:
-    """How often `on_step` will be called."""
-    cases = len(share_out(data, config)[0])
+    """Return how often `on_step` will be called: after every step of training and every case of the test."""
+    cases, processes = len(share_out(data, config)[0]), math.prod(launched(config))
     draws = count_draws(cases, config, data.facts(config).get("patch"))
-    return config.epochs * math.ceil(draws / (config.batch_size * math.prod(launched(config))))
+    steps = config.epochs * math.ceil(draws / (config.batch_size * processes))
+    return steps + math.ceil(len(data.test) / processes)
 
 
 def _prepare(data: RunData, config: TrainConfig, out: Path, resume: bool) -> Path | None:
     """Make the run's directory, or find the checkpoint to go on from; only the first process writes."""
-    if resume and (out / "config.toml").is_file():
-        _check_same_run(data, config, out)
-        checkpoint, damaged = newest_checkpoint(out / "checkpoints")
-        if checkpoint and (done := read_checkpoint(checkpoint)["epoch"] + 1) > config.epochs:
-            raise UserError(f"{out} has {done} epochs already; give as many or more, or a new directory")
-        if is_first_process():
-            if not (out / "splits.json").exists():
-                _write_lists(data, out)
-            for leftover in (out / "checkpoints").glob(".*.ckpt.*"):  # of a killed write
-                leftover.unlink()
-            if damaged:
-                logging.getLogger("boundaryloss").warning(
-                    "%s is damaged; going on from %s", damaged, checkpoint
-                )
-        return checkpoint
-    if is_first_process():
+    checkpoint, damaged = newest_checkpoint(out / "checkpoints") if resume else (None, None)
+    if checkpoint:
+        _check_same_run(data, config, out, checkpoint)
+    elif resume and (out / "config.toml").is_file():  # stopped in its first epoch
+        _check_settings(out, as_dict(read_config(out / "config.toml")), config)
+    elif is_first_process():
         prepare_directory(out)
+    if is_first_process():
         write_config(out / "config.toml", config, data.facts(config))
         _write_lists(data, out)
-    return None
+        for leftover in (out / "checkpoints").glob(".*.ckpt.*"):  # of a killed write
+            leftover.unlink()
+        if damaged:
+            logging.getLogger("boundaryloss").warning("%s is damaged; going on from %s", damaged, checkpoint)
+    return checkpoint
 
 
 def _write_lists(data: RunData, out: Path) -> None:
@@ -128,19 +124,39 @@ def _write_lists(data: RunData, out: Path) -> None:
             file.write(("\n".join(data.skipped) + "\n").encode())
 
 
-def _check_same_run(data: RunData, config: TrainConfig, out: Path) -> None:
-    before, now = as_dict(read_config(out / "config.toml")), as_dict(config)
+def _check_same_run(data: RunData, config: TrainConfig, out: Path, checkpoint: Path) -> None:
+    """Hold data and settings against what the checkpoint was trained with: files beside it can change."""
+    content = read_checkpoint(checkpoint)
+    try:
+        done, both = content["epoch"] + 1, content["hyper_parameters"]
+        settings, facts = dict(both["config"]), dict(both["data"])
+    except (KeyError, TypeError, AttributeError):
+        raise UserError(f"{checkpoint} is no checkpoint of this program; start a new run") from None
+    _check_settings(out, settings, config)
+    if done > config.epochs:
+        raise UserError(f"{out} has {done} epochs already; give as many or more, or a new directory")
+    now = data.facts(config)
+    for name in sorted({*facts, *now} - {"fingerprint"}):
+        if facts.get(name) != now.get(name):
+            raise UserError(
+                f"{out} was begun with data whose {name} was {facts.get(name)}, not {now.get(name)}; "
+                "give the same data, or a new directory"
+            )
+    if facts.get("fingerprint") != now["fingerprint"]:
+        raise UserError(
+            f"{out} was begun with other images, masks or cases (its splits.json lists them); "
+            "give the same data, or a new directory"
+        )
+
+
+def _check_settings(out: Path, before: dict[str, Any], config: TrainConfig) -> None:
+    now = as_dict(config)
     for name in sorted({*before, *now} - MAY_CHANGE):
         if before.get(name) != now.get(name):
             raise UserError(
                 f"{out} was begun with {name} = {before.get(name)}, not {now.get(name)}; "
                 "resume it with its own config.toml, or give a new directory"
             )
-    if not (out / "splits.json").exists():  # killed as it began
-        return
-    split = json.loads((out / "splits.json").read_text(encoding="utf-8"))
-    if split != {"train": data.train.names, "test": data.test.names}:
-        raise UserError(f"{out} was begun with other cases (see its splits.json); give a new directory")
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """A dataset as a run needs it: what to train and to test on, and what both have in common."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +45,7 @@ class RunData:
     skipped: tuple[str, ...] = ()  # a line about each bad case
     grouped: Mapping[str, str] = field(default_factory=dict)  # name -> patient; none: each its own
     census: tuple[str, ...] = ()  # lines on classes and split, to be printed before training
+    fingerprint: str = ""  # of all images and masks: a run goes on with the data that it began with
 
     @property
     def patients(self) -> dict[str, str]:
@@ -95,6 +97,7 @@ class RunData:
             skipped=collection.skipped,
             grouped=collection.patients,
             census=take_census(collection, config),
+            fingerprint=_fingerprint(collection),
             **common,
         )
 
@@ -118,6 +121,7 @@ class RunData:
             "painted": list(self.painted),
             "windows": [list(window) for window in self.windows],
             "slicewise": self.slicewise,
+            "fingerprint": self.fingerprint,
         }
         return {**facts, **({"patch": list(patch)} if patch else {})}
 
@@ -171,6 +175,12 @@ def _check_validation(collection: Collection, config: TrainConfig) -> None:
             f"validation = {config.validation:g} takes every training mask that is not empty; "
             "set it lower, or 0"
         )
+
+
+def _fingerprint(collection: Collection) -> str:
+    cases = [*collection.train, *collection.test]
+    text = "".join(f"{case.name}\n{collection.found[case.name].digest}\n" for case in cases)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def choose_patch(
