@@ -151,12 +151,12 @@ def train(
     Slurm.
     """
     from boundaryloss.training.config import TERMS, read_config
-    from boundaryloss.training.directories import check_free, check_new
+    from boundaryloss.training.directories import check_free, check_new, holds_json
     from boundaryloss.training.processes import check_devices, is_first_process
 
     own, first = out / "config.toml", is_first_process()
     begun = resume and (own.is_file() or (out / "checkpoints").is_dir())
-    split = out / "splits.json" if begun and (out / "splits.json").is_file() else None
+    split = out / "splits.json" if begun and holds_json(out / "splits.json") else None
     settings["labels"] = _numbers(labels, int, "--labels takes whole numbers such as 3 or 1,3")
     read = read_config if config or not begun else _read_own_config
     chosen = read(config or (own if begun else None), **settings)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from datasets import AFFINE, TURNED, nnunet, save
 
+from boundaryloss.training.checkpoints import read_checkpoint
 from boundaryloss.training.data import Case
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.volumes import FileGrid, Volumes
@@ -83,3 +84,18 @@ def test_volumes_in_memory_are_the_same(tmp_path):
     assert memory[0]["image"].shape == (1, 24, 20, 12)
     with pytest.raises(UserError, match=r"c0_0000\.nii\.gz: no such file"):
         none[0]
+
+
+@pytest.mark.parametrize("damage", [lambda old: old[:100], lambda old: b"", lambda old: flipped(old)])
+def test_volumes_prepare_again_what_is_damaged_in_the_cache(tmp_path, damage):
+    cases, cache = cases_of(nnunet(tmp_path))[:1], tmp_path / "cache"
+    first = Volumes(cases, DATA, None, str(cache))[0]
+    (path,) = cache.iterdir()
+    path.write_bytes(damage(path.read_bytes()))
+    assert torch.equal(Volumes(cases, DATA, None, str(cache))[0]["image"], first["image"])
+    read_checkpoint(path)  # is whole again
+
+
+def flipped(content):
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]

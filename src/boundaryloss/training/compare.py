@@ -27,7 +27,7 @@ import torch
 
 from boundaryloss.training.callbacks import Progress, StepReport
 from boundaryloss.training.config import TrainConfig, read_config
-from boundaryloss.training.directories import prepare_directory
+from boundaryloss.training.directories import holds_json, prepare_directory
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.experiment import Experiment, Run, Source
 from boundaryloss.training.loaders import Loaders
@@ -172,7 +172,7 @@ def _probabilities(
 def _is_done(out: Path, run: Run, test_names: list[str]) -> bool:
     """Whether the run is finished, with these settings and this test set."""
     directory = out / "runs" / run.name
-    if not (directory / "run.json").exists():
+    if not all(holds_json(directory / name) for name in ("run.json", "splits.json")):
         return False
     split = json.loads((directory / "splits.json").read_text(encoding="utf-8"))
     if read_config(directory / "config.toml") != run.config or split["test"] != test_names:

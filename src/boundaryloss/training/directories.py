@@ -1,5 +1,6 @@
 """The directory that a command writes: new or its own, and for one command at a time."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -39,6 +40,14 @@ def check_run(run: Path, checkpoint: str) -> None:
     names = (checkpoint, "previous") if checkpoint == "last" else (checkpoint,)
     if not any((run / "checkpoints" / f"{name}.ckpt").is_file() for name in names):
         raise UserError(f"{run} holds no checkpoints/{checkpoint}.ckpt; give the directory of a training run")
+
+
+def holds_json(path: Path) -> bool:
+    """Return whether a file is there and whole; what is not can be made again."""
+    try:
+        return bool(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return False
 
 
 def prepare_directory(out: Path) -> None:

@@ -23,6 +23,7 @@ from monai.utils.enums import TraceKeys
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from boundaryloss.training.checkpoints import read_checkpoint
 from boundaryloss.training.data import Case, class_indices, read_case
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.files import read_affine, read_label_map
@@ -65,7 +66,7 @@ class Volumes(Dataset[dict[str, Any]]):
         elif cache == "none":
             self.samples = MonaiDataset(items, prepare)
         else:
-            self.samples = PersistentDataset(items, prepare, cache_dir=Path(cache), weights_only=True)
+            self.samples = _Kept(items, prepare, cache_dir=Path(cache), weights_only=True)
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -126,6 +127,25 @@ def spatial(target_spacing: Sequence[float] | None) -> list[Any]:
         allow_missing_keys=True,
     )
     return [orient, resample]
+
+
+class _Kept(PersistentDataset):
+    """Prepared volumes on disc; a file that is damaged is prepared again."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.checked: set[Path] = set()
+
+    def _cachecheck(self, item_transformed: Any) -> Any:
+        name = self.hash_func(item_transformed).decode() + self.transform_hash
+        path = Path(self.cache_dir or "") / f"{name}.pt"
+        if path not in self.checked and path.is_file():
+            try:
+                read_checkpoint(path)  # torch.load does not look at the checksums
+            except UserError:
+                path.unlink()
+            self.checked.add(path)
+        return super()._cachecheck(item_transformed)
 
 
 class _Read(Transform):
