@@ -79,6 +79,14 @@ def test_stopping_on_signals_raises_once_and_leaves_what_is_ignored():
         signal.signal(signal.SIGHUP, before)
 
 
+def test_stopping_on_signals_is_not_lost_in_an_error_of_cleaning_up():
+    with pytest.raises(Stopped), stopping_on_signals():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            raise RuntimeError("a worker is gone")
+
+
 def test_an_end_of_file_is_no_interruption(folder, monkeypatch):
     def end(*args, **options):
         raise EOFError("half a file")

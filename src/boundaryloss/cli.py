@@ -158,8 +158,8 @@ def train(
     begun = resume and (own.is_file() or (out / "checkpoints").is_dir())
     split = out / "splits.json" if begun and holds_json(out / "splits.json") else None
     settings["labels"] = _numbers(labels, int, "--labels takes whole numbers such as 3 or 1,3")
-    read = read_config if config or not begun else _read_own_config
-    chosen = read(config or (own if begun else None), **settings)
+    goes_on = begun and config is None
+    chosen = _read_own_config(own, **settings) if goes_on else read_config(config, **settings)
     if first:  # when others start, it has made the directory
         (check_free if begun else check_new)(out)
     _check_source(data)
@@ -265,9 +265,14 @@ def evaluate(
     skip_bad: bool,
 ) -> None:
     """Compare label files with the truth, case by case and in summary."""
-    from boundaryloss.training.evaluate import evaluate as evaluate_folders
+    from boundaryloss.training.layouts import find_labels, list_files
 
     steps = _numbers(spacing, float, "--spacing takes numbers such as 0.8,0.5")
+    list_files(predictions)
+    find_labels(truth)
+
+    from boundaryloss.training.evaluate import evaluate as evaluate_folders  # heavy
+
     with _skipping(skip_bad) as on_bad:
         summary = evaluate_folders(
             predictions,

@@ -37,10 +37,9 @@ class Loaders(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """Draws of this epoch."""
         sampler = EpochSampler(len(self.draws), self.config.seed, *self._place())
-        if (
-            self.trainer is not None
-        ):  # workers ask for draws before Lightning tells a run that goes on its epoch
-            sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
+        if self.trainer is not None:
+            progress: Any = self.trainer.fit_loop.epoch_progress.current
+            sampler.set_epoch(progress.processed)  # Lightning does so only after workers have asked for draws
         return self._loader(self.draws, sampler, self.config.batch_size)
 
     def val_dataloader(self) -> Any:

@@ -34,22 +34,27 @@ def stopping_on_signals() -> Iterator[None]:
     not answer, it is over after `GRACE` seconds.
     """
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    received: list[Stopped] = []
     timers: list[threading.Timer] = []
 
     def stop(signum: int, frame: Any) -> None:
         for number in handlers:
             signal.signal(number, signal.SIG_IGN)
-        stopped = Stopped(signum)
-        timers.append(threading.Timer(GRACE, _give_up, [stopped]))
+        received.append(Stopped(signum))
+        timers.append(threading.Timer(GRACE, _give_up, received))
         timers[0].daemon = True
         timers[0].start()
-        raise stopped
+        raise received[0]
 
     try:
         for number, handler in handlers.items():
             if handler != signal.SIG_IGN:
                 signal.signal(number, stop)
         yield
+    except Exception:
+        if received:  # an error of what is being cleaned up
+            raise received[0] from None
+        raise
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
