@@ -1,7 +1,6 @@
 """What a run tells: metrics.csv by epoch, the scores of its test, and every step to whoever draws a bar."""
 
 import math
-import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -142,6 +141,5 @@ class EndTogether(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Kill them before they notice, each with an error of its own, that nobody answers."""
-        launcher: Any = trainer.strategy.launcher
-        if hasattr(launcher, "kill"):
-            launcher.kill(signal.SIGKILL)
+        for process in getattr(trainer.strategy.launcher, "procs", ()):
+            process.kill()
