@@ -155,24 +155,25 @@ def _grid(header: Any) -> tuple[int, ...]:
 
 
 def _geometry(header: Any, path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
-    """The affine and the size of a voxel along the first three axes, both in mm; they must agree."""
+    """Return the affine and the size of a voxel along the first three axes, both in mm; they must agree."""
     unit = int(header["xyzt_units"]) % 8
     if unit not in MILLIMETRES:
         raise UserError(f"{path}: unit {unit} in the header (xyzt_units); write 2, which is mm")
-    steps = header["pixdim"][1 : 1 + min(len(header.get_data_shape()), 3)].astype(float)
-    if not (np.isfinite(steps).all() and (steps > 0).all()):
+    with np.errstate(all="ignore"):  # absurd numbers end as infinite ones
+        steps = header["pixdim"][1 : 1 + min(len(header.get_data_shape()), 3)].astype(float)
+        spacing, affine = _digits(steps * MILLIMETRES[unit]), _affine(header, path)
+        lengths = np.linalg.norm(affine[:3, : len(steps)], axis=0)
+    if not all(0 < step < math.inf for step in spacing):
         raise UserError(
             f"{path}: spacing {_digits(steps)} in the header (pixdim); write the size of a voxel there"
         )
-    affine = _affine(header, path)
-    lengths = np.linalg.norm(affine[:3, : len(steps)], axis=0)
     if not np.allclose(lengths, steps, rtol=ROUNDING, atol=0):
         raise UserError(
             f"{path}: voxels of {_digits(steps)} by the header's pixdim, but of {_digits(lengths)} "
             "by its affine; write the right one in both"
         )
     affine[:3] *= MILLIMETRES[unit]
-    return affine, _digits(steps * MILLIMETRES[unit])
+    return affine, spacing
 
 
 def _affine(header: Any, path: Path) -> np.ndarray:
