@@ -37,6 +37,11 @@ def test_volumes_are_right_anterior_superior_whatever_the_file(tmp_path):
     assert type(a["image"]) is torch.Tensor and a["labels"].dtype == torch.uint8
 
 
+def test_volumes_keep_the_digits_of_small_voxels(tmp_path):
+    folder = nnunet(tmp_path, affine=np.diag([325e-6, 325e-6, 1.25e-3, 1]))
+    assert Volumes(cases_of(folder), DATA, None)[0]["spacing"] == (0.000325, 0.000325, 0.00125)
+
+
 def test_volumes_are_resampled(tmp_path):
     sample = Volumes(cases_of(nnunet(tmp_path)), DATA, (2.0, 2.0, 1.0))[0]
     assert sample["image"].shape == (1, 12, 10, 23) == sample["labels"].shape

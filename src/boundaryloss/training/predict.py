@@ -16,7 +16,7 @@ from boundaryloss.training.config import TrainConfig
 from boundaryloss.training.data import Case, collate, find_images, read_case, write_labels
 from boundaryloss.training.directories import check_run, prepare_directory
 from boundaryloss.training.errors import UserError
-from boundaryloss.training.files import atomic_write, is_nifti, read_affine, read_raw
+from boundaryloss.training.files import atomic_write, is_nifti, read_affine, read_raw, same_grid
 from boundaryloss.training.module import SegmentationModule
 from boundaryloss.training.run import leave_signals, quiet_lightning
 from boundaryloss.training.volumes import FileGrid, Volumes
@@ -185,6 +185,8 @@ def _check(
             raise UserError(f"{case.image} is {axes}-D, the run {run} was trained on {_axes(data)}-D images")
         if len({array.shape[1:] for array in arrays}) > 1:
             raise UserError(f"{case.image}: its channels differ in size; resample them onto one grid")
+        for path in case.images[1:]:
+            same_grid(path, case.image)
         return oriented(spacing, read_affine(case.image)) if axes == 3 else spacing
     except UserError as error:
         if on_bad is None:

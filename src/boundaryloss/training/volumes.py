@@ -175,8 +175,9 @@ class _Plain(Transform):
 
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
         plain = {key: value.as_tensor().contiguous() for key, value in sample.items()}
-        spacing = np.round(sample["image"].pixdim.numpy(), 5)  # what is left of float32 headers
-        return {**plain, "spacing": torch.from_numpy(spacing)}
+        steps = sample["image"].pixdim.tolist()
+        spacing = [float(f"{step:.6g}") for step in steps]  # without what float32 headers leave
+        return {**plain, "spacing": torch.tensor(spacing, dtype=torch.float64)}
 
 
 @contextmanager
