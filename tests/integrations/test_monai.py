@@ -265,8 +265,9 @@ def test_signed_distance_map_transform_takes_spacing_from_the_meta_tensor():
 def test_signed_distance_map_transform_knows_the_axes_of_a_slice_or_asks(axis):
     volume = MetaTensor(LABELS[3][0], affine=AFFINE)
     indexed = volume[(slice(None), *[slice(None)] * axis, 4)]  # keeps the affine of three axes
-    with pytest.raises(ValueError, match=r"spacings \[2.0, 1.0, 0.5\] of the affine have the 2 axes"):
-        SignedDistanceMap(3)(indexed)
+    for image in (indexed, MetaTensor(indexed.as_tensor(), affine=AFFINE)):
+        with pytest.raises(ValueError, match=r"spacings \[2.0, 1.0, 0.5\] of the affine have the 2 axes"):
+            SignedDistanceMap(3)(image)
     size = [*volume.shape[1:]]
     size[axis] = 1
     cut = SqueezeDim(axis + 1)(CenterSpatialCrop(size)(volume))
@@ -280,6 +281,14 @@ def test_signed_distance_map_transform_knows_the_axes_of_a_slice_or_asks(axis):
     isotropic = MetaTensor(cut.as_tensor(), affine=torch.eye(4) * 0.7)
     expected = signed_distance_map(cut.as_tensor(), 3, spacing=(0.7, 0.7))[0]
     torch.testing.assert_close(SignedDistanceMap(3)(isotropic).as_tensor(), expected)
+
+
+def test_signed_distance_map_transform_takes_the_first_axes_of_a_file_of_two():
+    label = MetaTensor(
+        LABELS[2][0], affine=AFFINE, meta={"spatial_shape": SHAPES[2]}
+    )  # as LoadImage reads it
+    expected = signed_distance_map(LABELS[2][0], 3, spacing=(2, 1))[0]
+    assert torch.equal(SignedDistanceMap(3)(label).as_tensor(), expected)
 
 
 def test_signed_distance_map_transform_takes_an_affine_of_fewer_axes():

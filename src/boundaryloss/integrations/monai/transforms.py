@@ -141,9 +141,10 @@ SignedDistanceMapD = SignedDistanceMapDict = SignedDistanceMapd
 def _spacing_of(image: MetaTensor) -> list[float]:
     """Return the spacing of each axis; a slice may have the affine of its volume, a matrix that of a row."""
     axes = image.ndim - 1
-    steps = [float(step) for step in image.pixdim]
-    if len(steps) == axes:
-        return steps
+    steps = image.affine[:-1, :-1].norm(dim=0).tolist()  # pixdim takes the first axes, whichever are left
+    of_file = image.meta.get("spatial_shape", ())
+    if len(steps) == axes or len(steps) > axes == len(of_file):
+        return steps[:axes]
     equal = max(steps) - min(steps) <= 1e-4 * max(steps)
     if equal and (len(steps) > axes or steps[0] == 1):
         return [steps[0]] * axes
