@@ -3,7 +3,7 @@ import torch
 
 from boundaryloss import signed_distance_map
 from boundaryloss.training.config import TrainConfig
-from boundaryloss.training.networks import make_network, run_whole
+from boundaryloss.training.networks import make_inferer, make_network, run_whole
 from boundaryloss.training.padding import cut_back, pad_edges
 
 
@@ -34,3 +34,16 @@ def test_run_whole_takes_any_size_and_shows_the_network_no_zeros(network, size):
     logits = run_whole(net, torch.ones(1, 1, *size))
     assert logits.shape == (1, 2, *size) and logits.isfinite().all()
     assert (seen[0] == 1).all() and all(n % 16 == 0 for n in seen[0].shape[2:])
+
+
+@pytest.mark.parametrize("slicewise", [False, True])
+def test_make_inferer_shows_windows_larger_than_the_image_no_zeros(slicewise):
+    seen = []
+
+    def network(windows):
+        seen.append(windows.clone())  # MONAI weights what is returned in place
+        return windows
+
+    image = torch.ones(1, 1, 20, 40, *([3] if slicewise else []))
+    assert torch.allclose(make_inferer((32, 32), 2, slicewise=slicewise)(image, network), image)
+    assert all(windows.shape[2:] == (32, 32) and (windows == 1).all() for windows in seen)

@@ -37,8 +37,8 @@ def write_image(path, shape):
 
 def test_predict_writes_the_label_values_at_the_original_size(run, tmp_path):
     shapes = {"a": (32, 32), "b": (37, 45)}
-    for name, shape in shapes.items():
-        write_image(tmp_path / f"images/{name}.png", shape)
+    for (name, shape), suffix in zip(shapes.items(), (".png", ".jpg"), strict=True):
+        write_image(tmp_path / f"images/{name}{suffix}", shape)
     assert predict(run, tmp_path / "images", tmp_path / "out") == 2
     for name, shape in shapes.items():
         labels = np.array(Image.open(tmp_path / f"out/{name}.png"))
