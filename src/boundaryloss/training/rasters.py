@@ -41,17 +41,19 @@ def _png(path: Path, labels: bool) -> np.ndarray:
 
     content = path.read_bytes()
     with Image.open(BytesIO(content), formats=("PNG",)) as picture:
+        picture.verify()  # every checksum, which decoding alone does not look at
+    with Image.open(BytesIO(content), formats=("PNG",)) as picture:
         _check_one(path, getattr(picture, "n_frames", 1))
         _check_upright(path, picture.getexif().get(ORIENTATION))
-        array = imagecodecs.png_decode(content)  # all 16 bits and every checksum; Pillow cuts and skips them
         bits, palette = content[24], content[25] == 3  # of the header, which is always the first chunk
-        if labels and palette:
-            return np.array(picture)
-        if bits == 1 and array.ndim == 2:
-            return array > 0
-        if labels and bits < 8:
+        transparent = "transparency" in picture.info
+        if palette and not labels:
+            return np.array(picture.convert("RGBA" if transparent else "RGB"))
+        if labels and 1 < bits < 8 and not palette:
             raise _few_bits(path, bits)
-        return array
+        if bits == 16 or (transparent and not palette):  # Pillow would cut to 8 bits, and drop a clear colour
+            return imagecodecs.png_decode(content)
+        return np.array(picture)
 
 
 def _jpeg(path: Path, labels: bool) -> np.ndarray:
@@ -77,6 +79,10 @@ def _tiff(path: Path, labels: bool) -> np.ndarray:
         _check_whole(path, series, file.filehandle.size)
         _check_colours(path, page, labels)
         array, axes = series.asarray(), series.axes
+        if (
+            array.shape != series.shape or 0 in array.shape
+        ):  # a warning on standard error is all that tifffile says
+            raise UserError(f"{path}: its pixels do not fill the size in its header; write it again")
         thin = [axis for axis, n in enumerate(array.shape) if n == 1 and axes[axis] not in "YX"]
         array = array.squeeze(tuple(thin))
         axes = "".join(axis for index, axis in enumerate(axes) if index not in thin)
