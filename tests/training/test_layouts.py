@@ -1,8 +1,9 @@
 import json
 
+import nibabel
 import numpy as np
 import pytest
-from datasets import TURNED, decathlon, nnunet, save
+from datasets import AFFINE, TURNED, decathlon, nnunet, save
 from PIL import Image
 
 from boundaryloss.training.data import IGNORE, Slices, find_cases, find_images, read_case
@@ -165,7 +166,7 @@ def _flat(path):
 
 BAD = [
     (_undeclared, "labelsTr/c1.nii.gz", "label 7 is not in dataset.json"),
-    (_other_affine, "labelsTr/c1.nii.gz", "affine is not that of c1_0000"),
+    (_other_affine, "labelsTr/c1.nii.gz", r"affine is not that of .*c1_0000"),
     (_other_size, "labelsTr/c1.nii.gz", "24 x 20 x 13, but its image is 24 x 20 x 12"),
     (_channel_missing, "imagesTr/c1_0001.nii.gz", "files 0001, but dataset.json names 2 channels"),
     (
@@ -225,6 +226,21 @@ def test_find_cases_says_when_no_case_or_no_object_is_left(tmp_path):
 
 def _garbage_at(path):
     path.write_bytes(b"x")
+
+
+@pytest.mark.parametrize("shape", [(20, 24), (20, 24, 1), (1, 20, 24)])
+def test_find_cases_compares_the_grids_of_slices(tmp_path, shape):
+    folder = nnunet(tmp_path, shape=(20, 24, 12))
+    for path in folder.glob("*/*.nii.gz"):
+        array = np.asanyarray(nibabel.load(path).dataobj)
+        save(path, array.max(2).reshape(shape))
+    found = find_cases(folder).found["c0"]
+    assert found.shape == (20, 24) and found.spacing == ((1.0, 2.0) if shape[0] == 1 else (1.0, 1.0))
+    labels = folder / "labelsTr/c0.nii.gz"
+    flipped = AFFINE @ np.diag([-1.0 if shape[0] > 1 else 1.0, -1.0, 1.0, 1.0])
+    save(labels, np.asanyarray(nibabel.load(labels).dataobj), flipped)
+    with pytest.raises(UserError, match=r"labelsTr/c0\.nii\.gz: its affine is not that of .*c0_0000"):
+        find_cases(folder)
 
 
 def test_find_cases_spacing_of_a_turned_volume_is_by_patient_axis(tmp_path):

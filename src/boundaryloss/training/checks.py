@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from boundaryloss.training.errors import UserError
-from boundaryloss.training.files import is_nifti, read_affine, read_label_map, read_raw
+from boundaryloss.training.files import read_affine, read_label_map, read_raw, same_grid
 from boundaryloss.training.layouts import Case, Layout
 from boundaryloss.training.text import is_file
 
@@ -101,6 +101,8 @@ def _inspect_case(case: Case, layout: Layout) -> Found:
         raise UserError(
             f"{case.labels}: {_size(labels.shape)}, but its image is {_size(shape)}; give both the same size"
         )
+    for path in (*case.images[1:], case.labels):
+        same_grid(path, case.image)
     for path, (image, _) in zip(case.images, images, strict=True):  # a slice may well be blank, a volume not
         if len(shape) == 3 and any(channel.min() == channel.max() for channel in image):
             raise UserError(f"{path}: one value everywhere, so there is nothing to see; remove the case")
@@ -117,7 +119,7 @@ def _inspect_case(case: Case, layout: Layout) -> Found:
     marked = array[:, np.isin(labels, list(values - {0, layout.ignore}))]
     foreground = marked[:, :: max(1, marked.shape[1] // SAMPLES)].astype(np.float32)
     if len(shape) == 3:
-        affine = _common_affine(case)
+        affine = read_affine(case.image)
         shape, spacing = oriented(shape, affine), oriented(spacing, affine)
     objects = _count_objects(labels, values - {0, layout.ignore})
     return Found(len(array), tuple(shape), spacing, voxels, objects, foreground, _digest(array, labels))
@@ -172,18 +174,6 @@ def _check_files(case: Case, layout: Layout) -> None:
 def _wrong_channels(case: Case, layout: Layout, what: str) -> UserError:
     declared = f"{len(layout.modalities)} channels ({', '.join(layout.modalities)})"
     return UserError(f"{case.image}: {what}, but dataset.json names {declared}; make them agree")
-
-
-def _common_affine(case: Case) -> np.ndarray:
-    """The affine of all files of a volume."""
-    assert case.labels is not None
-    affine = read_affine(case.image)
-    for path in (*case.images[1:], case.labels):
-        if is_nifti(path) and not np.allclose(read_affine(path), affine, atol=1e-2):
-            raise UserError(
-                f"{path}: its affine is not that of {case.image.name}; resample it onto that image"
-            )
-    return affine
 
 
 def _compare(case: Case, found: Found, usual: dict[str, int], spacing: tuple[float, ...] | None) -> None:
