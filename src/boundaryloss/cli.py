@@ -65,7 +65,7 @@ def main(args: list[str] | None = None) -> None:
     stopped it, whatever it was at: a scheduler must never take a part for the whole.
     """
     from boundaryloss.training.processes import is_first_process
-    from boundaryloss.training.signals import Stopped, end_with_parent, stopping_on_signals
+    from boundaryloss.training.signals import Stopped, end_children, end_with_parent, stopping_on_signals
 
     if "LOCAL_RANK" in os.environ:  # started by torchrun, or by the first process of a run
         end_with_parent()
@@ -76,6 +76,7 @@ def main(args: list[str] | None = None) -> None:
     except click.ClickException as error:
         _fail(error.format_message())
     except Stopped as stopped:
+        end_children()
         if is_first_process():
             _fail(f"{stopped.line}; what was finished is on disk (see --resume of train)", stopped.status)
         sys.exit(stopped.status)

@@ -1,5 +1,6 @@
 """How a process ends when it is told to: with a status that says so, one line, and nobody left behind."""
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -65,6 +66,12 @@ def stopping_on_signals() -> Iterator[None]:
 def _give_up(stopped: Stopped) -> None:
     print(f"boundaryloss: {stopped.line}", file=sys.stderr, flush=True)
     os._exit(stopped.status)
+
+
+def end_children() -> None:
+    """Kill the processes that load data or run a part of the work: at its exit Python would wait for them."""
+    for child in multiprocessing.active_children():
+        child.kill()
 
 
 def end_with_parent() -> None:
