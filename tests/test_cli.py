@@ -198,7 +198,14 @@ def test_train_goes_on_where_it_was(folder, capfd):
     assert run("train", folder / "data", "--out", folder / "run", *config, "--test-prefix", "p4") == 0
     assert run("train", folder / "data", "--out", folder / "run", "--epochs", 3) == 2
     assert "exists and is not empty" in capfd.readouterr().err
-    assert run("train", folder / "data", "--out", folder / "run", "--epochs", 3, "--resume") == 0
+    splits = (folder / "run/splits.json").read_text()
+    for name in ("config.toml", "splits.json"):
+        (folder / "run" / name).write_text("{damaged")
+    again = ("train", folder / "data", "--out", folder / "run", "--resume", "--test-prefix", "p4")
+    assert run(*again, "--epochs", 3) == 0
+    assert "config.toml is not valid TOML" in (err := capfd.readouterr().err)
+    assert "written again as the checkpoint has it" in err
+    assert (folder / "run/splits.json").read_text() == splits
     assert len((folder / "run/metrics.csv").read_text().splitlines()) == 4
     assert run("train", folder / "data", "--out", folder / "run", "--seed", 3, "--resume") == 2
     assert "begun with seed = 0, not 3" in capfd.readouterr().err

@@ -12,6 +12,7 @@ from PIL import Image
 
 from boundaryloss.training.checkpoints import AtomicCheckpointIO, newest_checkpoint, read_checkpoint
 from boundaryloss.training.config import TrainConfig, read_config, write_config
+from boundaryloss.training.directories import locked
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.predict import load_run
 from boundaryloss.training.run import RunData, load_data, train
@@ -208,6 +209,11 @@ def test_train_resume_refuses_a_checkpoint_without_its_keys(data, half, tmp_path
     AtomicCheckpointIO().save_checkpoint({"state_dict": {}}, run / "checkpoints/last.ckpt")
     with pytest.raises(UserError, match=r"last\.ckpt is no checkpoint of this program"):
         train(data, CONFIG, run, resume=True)
+
+
+def test_train_resume_refuses_a_directory_in_use(data, half):
+    with locked(half), pytest.raises(UserError, match="run is in use by another command"):
+        train(data, CONFIG, half, resume=True)
 
 
 def test_load_data_fingerprint_is_of_the_contents(tmp_path):
