@@ -84,3 +84,11 @@ def test_public_names_exist():
     for name in boundaryloss.__all__:
         assert getattr(boundaryloss, name).__doc__
         assert name in dir(boundaryloss)
+
+
+def test_what_is_checked_first_imports_nothing_heavy():
+    names = ("config", "experiment", "label_values", "layouts", "split")
+    code = f"import sys; from boundaryloss.training import {', '.join(names)}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"torch", "monai", "lightning", "scipy", "nibabel", "matplotlib"}
+    assert "boundaryloss.training.layouts" in done.stdout.split() and not heavy & set(done.stdout.split())
