@@ -83,24 +83,32 @@ def predict(
     if (run / "splits.json").exists():
         with atomic_write(out / "splits.json", "split") as file:
             file.write((run / "splits.json").read_bytes())
-    volumes = FileGrid(Volumes(good, data, config.target_spacing)) if _axes(data) == 3 else None
+    _segment(module, config, good, _Writer(good, out, tuple(data["label_values"]), progress))
+    return len(good)
+
+
+def _segment(
+    module: SegmentationModule, config: TrainConfig, cases: Sequence[Case], writer: Callback
+) -> None:
+    """Read, predict and write one image at a time, on the CPU if the GPU of the run is not here."""
+    data = module.data
+    if _axes(data) == 3:
+        images = FileGrid(Volumes(cases, data, config.target_spacing))
+    else:
+        images = _Images(cases, data.get("windows") or ())
     with quiet_lightning():
         trainer = Trainer(
-            accelerator="cpu"
-            if config.accelerator == "cpu"
-            else "auto",  # trained on a GPU, here there may be none
+            accelerator="cpu" if config.accelerator == "cpu" else "auto",
             devices=1,
             precision=config.precision,  # pyright: ignore[reportArgumentType]
             logger=False,
-            callbacks=[_Writer(good, out, tuple(data["label_values"]), progress)],
+            callbacks=[writer],
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
         )
         leave_signals(trainer)
-        loader = DataLoader(volumes or _Images(good, data.get("windows") or ()), collate_fn=collate)
-        trainer.predict(module, loader, return_predictions=False)
-    return len(good)
+        trainer.predict(module, DataLoader(images, collate_fn=collate), return_predictions=False)
 
 
 class _Images(Dataset[dict[str, Any]]):
@@ -202,7 +210,8 @@ def _tell_of_other_scales(
     far = [
         case
         for case, spacing in spacings.items()
-        if any(max(s / t, t / s) > ANOTHER_SCALE for s, t in zip(spacing, trained, strict=False))
+        if is_nifti(case.image)
+        and any(max(s / t, t / s) > ANOTHER_SCALE for s, t in zip(spacing, trained, strict=False))
     ]
     if far:
         mine, theirs = (" x ".join(f"{s:g}" for s in steps) for steps in (spacings[far[0]], trained))
