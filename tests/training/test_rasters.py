@@ -10,7 +10,7 @@ from PIL import Image
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.files import read_image, read_labels, read_raw
 
-LOSSLESS = (None, "zlib", "lzw", "packbits", "zstd", "lzma")
+LOSSLESS = (None, "zlib", "lzw", "packbits", "zstd")
 
 
 def picture(shape=(9, 12), dtype=np.uint8, top=None):
@@ -178,12 +178,12 @@ def test_read_jpeg_refuses_cmyk(tmp_path):
 
 
 @pytest.mark.parametrize("compression", LOSSLESS)
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float32])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_read_tiff_is_the_same_in_every_compression(tmp_path, compression, dtype):
     array = picture((3, 40, 50), np.uint8, 3).astype(dtype)
     planes = {"planarconfig": "separate", "photometric": "rgb"}
     for options in (
-        {"predictor": compression in ("zlib", "lzw", "zstd")},
+        {"predictor": compression not in (None, "packbits")},
         {"tile": (16, 32)},
         {"rowsperstrip": 7, "byteorder": ">"},
     ):
@@ -218,6 +218,13 @@ def test_read_tiff_passes_over_a_thumbnail(tmp_path):
         file.write(array)
         file.write(array[::2, ::2], subfiletype=1)
     np.testing.assert_array_equal(read_raw(tmp_path / "a.tif")[0][0], array)
+
+
+def test_read_tiff_refuses_a_stack_of_palettes(tmp_path):
+    palette = picture((3, 256)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", picture((3, 9, 12)), colormap=palette, metadata={"axes": "CYX"})
+    with pytest.raises(UserError, match="stack of shape"):
+        read_raw(tmp_path / "a.tif")
 
 
 def test_read_tiff_palette_is_indices_in_masks_and_colours_in_images(tmp_path):

@@ -120,7 +120,7 @@ def read_raw(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
     array, spacing = _read(path)
     if array.ndim == len(spacing):
         array = array[None]
-    if array.ndim not in (3, 4) or 0 in array.shape:
+    if array.ndim != len(spacing) + 1 or 0 in array.shape:
         raise UserError(
             f"{path}: shape {array.shape} is neither a slice nor a volume; write one file per case"
         )

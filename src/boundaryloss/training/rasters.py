@@ -79,20 +79,19 @@ def _tiff(path: Path, labels: bool) -> np.ndarray:
         _check_whole(path, series, file.filehandle.size)
         _check_colours(path, page, labels)
         array, axes = series.asarray(), series.axes
-        if (
-            array.shape != series.shape or 0 in array.shape
-        ):  # a warning on standard error is all that tifffile says
+        if array.shape != series.shape or 0 in array.shape:  # tifffile only logs this
             raise UserError(f"{path}: its pixels do not fill the size in its header; write it again")
         thin = [axis for axis, n in enumerate(array.shape) if n == 1 and axes[axis] not in "YX"]
         array = array.squeeze(tuple(thin))
         axes = "".join(axis for index, axis in enumerate(axes) if index not in thin)
         if axes in ("YXS", "YXC"):
             array, axes = np.moveaxis(array, -1, 0), f"{axes[-1]}YX"
-        if axes not in ("YX", "SYX", "CYX"):
+        palette = page.photometric.name == "PALETTE"
+        if axes not in (("YX",) if palette else ("YX", "SYX", "CYX")):
             raise UserError(f"{path}: a stack of shape {array.shape}; export 2-D slices, one file each")
         if array.dtype == np.bool_ or labels:
             return array
-        if page.photometric.name == "PALETTE":
+        if palette:
             return _coloured(array, page.colormap)
         if page.bitspersample < 8:
             return np.round(array * (255 / (2**page.bitspersample - 1))).astype(np.uint8)
