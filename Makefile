@@ -38,7 +38,7 @@ AT_LEVELS := tests/distance/test_distance_transform.py tests/losses/test_boundar
     tests/training/test_losses.py tests/training/test_processes.py tests/training/test_resume.py
 test-levels: $(INSTALLED)
 	@for threads in 1 2; do for level in $(LEVELS); do echo "$$level OMP_NUM_THREADS=$$threads"; done; done | xargs -L 1 -P 2 \
-	    sh -c 'echo "$$@"; env "$$@" $(BIN)/python -m pytest -q -m "not slow and not gpu" -k "not compiles" $(AT_LEVELS)' sh
+	    sh -c 'echo "$$@"; env "$$@" OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q -m "not slow and not gpu" -k "not compiles" $(AT_LEVELS)' sh
 
 # The native kernels rebuilt with the compiler's checks of memory and of undefined behaviour.
 test-sanitized: $(INSTALLED)

@@ -1,6 +1,7 @@
 """What several rooms' tests need: Triton's interpreter where there is no GPU; a comparison, trained once."""
 
 import os
+import signal
 
 import numpy as np
 import pytest
@@ -48,6 +49,19 @@ def write_squares(folder):
         image = np.where(mask > 0, 220, rng.integers(0, 60, (32, 32))).astype(np.uint8)
         Image.fromarray(image).save(folder / f"images/p{index // 2}_z{index % 2}.png")
         Image.fromarray(mask).save(folder / f"masks/p{index // 2}_z{index % 2}.png")
+
+
+@pytest.fixture
+def heeded(monkeypatch):
+    """Signals that reach this process, which as a job in the background ignores some, and time to obey."""
+    from boundaryloss.training import signals
+
+    monkeypatch.setattr(signals, "GRACE", 3600.0)
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in signals.SIGNALS}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

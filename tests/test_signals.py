@@ -21,6 +21,9 @@ COMMANDS = {
 }
 
 
+pytestmark = pytest.mark.usefixtures("heeded")
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("signals")
