@@ -64,7 +64,7 @@ def test_train_predict_evaluate_in_turn(folder, capfd):
         == 0
     )
     out, err = capfd.readouterr()
-    assert "lesion_sensitivity" in out and "test case 1/1" in err.splitlines()[-1]
+    assert "sensitivity" in out and "test case 1/1" in err.splitlines()[-1]
     assert (folder / "run/cases.csv").read_text().splitlines()[1].startswith("p5_z0,3,")
     assert run("predict", folder / "run", folder / "data/images", "--out", folder / "predicted") == 0
     assert len(list((folder / "predicted").glob("*.png"))) == 6
@@ -234,3 +234,14 @@ def test_evaluate_judges_only_what_is_predicted_when_told(folder):
     arguments = ("evaluate", predicted, folder / "data/masks", "--out", folder / "scores")
     assert run(*arguments) == 2
     assert run(*arguments, "--only-predicted", "--spacing", "2,2") == 0
+
+
+@pytest.mark.parametrize("count", [1, 117])
+def test_print_summary_has_a_row_per_label_within_80_columns(capsys, count):
+    row = dict.fromkeys(cli.SHOWN, 0.9375) | {"cases": 100, "cases_with_truth": 100, "hd95_mm": 1234.5}
+    cli._print_summary([{**row, "label": 65000 + index} for index in range(count)], Path("scores"))
+    *table, last = capsys.readouterr().out.splitlines()
+    assert last.endswith("summary.csv") and max(map(len, table)) <= 80 and "…" not in "".join(table)
+    for index in range(count):
+        (line,) = (line for line in table if line.lstrip().startswith(str(65000 + index)))
+        assert line.count("0.9375") == 6 and "1234" in line

@@ -32,6 +32,18 @@ EXTRA = {
     "tomli",
 }
 FOLDER = click.Path(path_type=Path)
+SHOWN = (  # of the summary
+    "label",
+    "cases",
+    "cases_with_truth",
+    "dice",
+    "hd95_mm",
+    "hd95_penalised_mm",
+    "missed",
+    "lesion_sensitivity",
+    "false_lesions_per_image",
+    "lesion_f1",
+)
 
 
 class OneLineErrors(click.Group):
@@ -39,11 +51,12 @@ class OneLineErrors(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command and translate its errors."""
+        from boundaryloss.report.errors import ReportError
         from boundaryloss.training.errors import UserError
 
         try:
             return super().invoke(ctx)
-        except UserError as error:
+        except (UserError, ReportError) as error:
             _fail(str(error))
         except ModuleNotFoundError as error:
             package = (error.name or "").partition(".")[0]
@@ -104,9 +117,7 @@ def demo(out: Path, seeds: int) -> None:
 
     check_new(out)
 
-    from rich.console import Console
-
-    from boundaryloss.report.comparison import write_comparison
+    from boundaryloss.report.comparison import plain_console, write_comparison
     from boundaryloss.report.figure import draw_figure
     from boundaryloss.report.page import write_report
     from boundaryloss.training.demo import demo_experiment, run_demo
@@ -114,11 +125,9 @@ def demo(out: Path, seeds: int) -> None:
     with locked(out):
         with _progress() as progress:
             run_demo(out, demo_experiment(seeds), progress=progress)
-        console = Console()
+        console = plain_console()
         write_comparison(out, console)
-        console.print(
-            f"\nfigure: {draw_figure(out)}\nreport: {write_report(out)}", highlight=False, soft_wrap=True
-        )
+        console.print(f"\nfigure: {draw_figure(out)}\nreport: {write_report(out)}", soft_wrap=True)
 
 
 @cli.command()
@@ -200,7 +209,7 @@ def train(
 
         summary = train_run(cases, chosen, out, on_step=on_step, resume=resume)
     if first:
-        _print_summary(summary)
+        _print_summary(summary, out)
 
 
 @cli.command()
@@ -246,11 +255,25 @@ def predict(run: Path, images: Path, out: Path, checkpoint: str, split: str | No
 @cli.command()
 @click.argument("predictions", type=FOLDER)
 @click.argument("truth", type=FOLDER)
-@click.option("--out", type=FOLDER, required=True, help="Directory for cases.csv and summary.csv.")
+@click.option(
+    "--out",
+    type=FOLDER,
+    required=True,
+    help="Directory for cases.csv and summary.csv: new, or of the same evaluation.",
+)
 @click.option(
     "--spacing", help="Voxel size in mm, e.g. 0.8,0.5.  [default: as the truth's files say; 1 for PNG]"
 )
 @click.option("--only-predicted", is_flag=True, help="Judge only the cases that have a prediction.")
+@click.option(
+    "--split", type=click.Choice(["train", "test"]),
+    help="Judge only these cases of the run (of the splits.json beside the predictions).",
+)  # fmt: skip
+@click.option("--labels", help="File values to judge, e.g. 3 or 1,3; all others are background.")
+@click.option(
+    "--ignore", type=int, help="File value of voxels that nobody labelled, left out of every measure."
+)
+@click.option("--threshold", type=float, help="Values above it are the object, as in training.")
 @click.option(
     "--tolerance", type=click.FloatRange(0), default=1.0, show_default=True,
     help="Of the normalised surface dice (nsd), in mm.",
@@ -262,19 +285,23 @@ def evaluate(
     out: Path,
     spacing: str | None,
     only_predicted: bool,
+    split: str | None,
+    labels: str | None,
+    ignore: int | None,
+    threshold: float | None,
     tolerance: float,
     skip_bad: bool,
 ) -> None:
-    """Compare label files with the truth, case by case and in summary."""
-    from boundaryloss.training.layouts import find_labels, list_files
+    """Compare label files with the truth, case by case and in summary.
+
+    Labels are judged one by one; regions that the dataset.json of nnU-Net declares, region by region, each
+    named by its value of regions_class_order.
+    """
+    from boundaryloss.training.evaluate import evaluate as evaluate_folders
 
     steps = _numbers(spacing, float, "--spacing takes numbers such as 0.8,0.5")
-    list_files(predictions)
-    find_labels(truth)
-
-    from boundaryloss.training.evaluate import evaluate as evaluate_folders  # heavy
-
-    with _skipping(skip_bad) as on_bad:
+    keep = _numbers(labels, int, "--labels takes whole numbers such as 3 or 1,3")
+    with _skipping(skip_bad) as on_bad, _progress(transient=True) as progress:
         summary = evaluate_folders(
             predictions,
             truth,
@@ -282,9 +309,15 @@ def evaluate(
             spacing=steps,
             allow_missing=only_predicted,
             tolerance=tolerance,
+            labels=keep,
+            ignore=ignore,
+            threshold=threshold,
+            split=split,
             on_bad=on_bad,
+            on_note=functools.partial(click.echo, err=True),
+            progress=progress,
         )
-    _print_summary(summary)
+    _print_summary(summary, out)
 
 
 @cli.command()
@@ -307,9 +340,7 @@ def compare(experiment: Path, out: Path, data: str | None, jobs: int) -> None:
     for method in chosen.methods:
         check_devices(method.config)
 
-    from rich.console import Console
-
-    from boundaryloss.report.comparison import print_verdicts, write_comparison
+    from boundaryloss.report.comparison import plain_console, print_verdicts, write_comparison
     from boundaryloss.report.page import write_report
     from boundaryloss.training.compare import run_experiment  # heavy
 
@@ -317,7 +348,7 @@ def compare(experiment: Path, out: Path, data: str | None, jobs: int) -> None:
         with _progress() as progress:
             run_experiment(chosen, out, jobs=jobs, progress=progress)
         write_comparison(out)
-        print_verdicts(out, Console())
+        print_verdicts(out, plain_console())
         click.echo(f"report: {write_report(out)}")
 
 
@@ -393,22 +424,26 @@ def _read_own_config(path: Path, **settings: Any) -> Any:
     return read_config(path, **settings)
 
 
-def _print_summary(rows: list[dict[str, Any]]) -> None:
-    """One column per label: a summary has more measures than labels."""
+def _print_summary(rows: list[dict[str, Any]], out: Path) -> None:
+    """Print a row per label, of the measures that fit 80 columns; the file has all."""
+    import rich.box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("label", *(str(row["label"]) for row in rows))
-    for name in rows[0]:
-        if name != "label":
-            table.add_row(name, *(f"{row[name]:.4g}" for row in rows))
+    table = Table(box=rich.box.SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False, show_edge=False)
+    for name in SHOWN:
+        table.add_column(name.replace("_", "\n"), justify="right", overflow="fold", vertical="bottom")
+    for row in rows:
+        values = [row[name] for name in SHOWN]
+        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in values))
     Console().print(table)
+    click.echo(f"all measures: {out / 'summary.csv'}")
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[int, int, str], None]]:
+def _progress(*, transient: bool = False) -> Iterator[Callable[[int, int, str], None]]:
     """A bar that is there from the first step on, so that a mistake before it stays one line."""
-    bar = _bar()
+    bar = _bar(transient=transient)
     task = bar.add_task("", total=None)
 
     def update(done: int, total: int, text: str) -> None:
@@ -440,7 +475,7 @@ def _count_skipped(count: int) -> str:
     return f"{count} bad case{'s' if count > 1 else ''} skipped"
 
 
-def _bar(*, visible: bool = True) -> Any:
+def _bar(*, visible: bool = True, transient: bool = False) -> Any:
     """The one progress bar."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -452,6 +487,7 @@ def _bar(*, visible: bool = True) -> Any:
         TextColumn("{task.description}", markup=False),
         console=Console(stderr=True),
         disable=not visible,
+        transient=transient,
     )
 
 

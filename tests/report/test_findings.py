@@ -78,6 +78,19 @@ def test_verdict_knows_which_way_is_better(mean, p, seeds, verdict):
     assert finding(fewer_is_better, mean, p, seeds).verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("mean", "p", "against"),
+    [
+        (0.5, 0.001, ""),
+        (0.005, 0.5, ""),
+        (0.5, 0.06, "p ≥ 0.05"),
+        (0.005, 0.001, "interval includes 0"),
+    ],
+)
+def test_finding_says_which_test_alone_failed(mean, p, against):
+    assert finding(EQUAL, mean, p).against == against
+
+
 def test_sentences_call_a_shift_a_shift():
     false = next(m for m in MEASURES if m.key == "false_lesions_per_case")
     said = sentences([finding(false, -0.5), finding(EQUAL, 0.0)])

@@ -1,4 +1,5 @@
 import dataclasses
+import io
 import re
 import shutil
 import subprocess
@@ -7,9 +8,12 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from comparisons import write_made
 from PIL import Image
 
 from boundaryloss.report import plots
+from boundaryloss.report.comparison import plain_console, print_verdicts, write_comparison
+from boundaryloss.report.errors import ReportError
 from boundaryloss.report.page import write_report
 from boundaryloss.report.results import read_results
 
@@ -93,6 +97,70 @@ def test_figures_take_any_name(comparison):
     pair = [dataclasses.replace(method, name='$\\bad {"&') for method in results.methods]
     for draw in (plots.scatter, plots.operating_curve):
         ElementTree.fromstring(draw(results, pair, 3))  # is well-formed
+
+
+def test_report_takes_any_name(tmp_path):
+    names = ["a [bold] [/red] :smile: $x_1$ \\frac{", '<b>&amp;\n"b"/c [/] ' + "long" * 60]
+    out = write_made(tmp_path / "out", methods={names[0]: None, names[1]: names[0]}, title="$x$ [/] <script>")
+    page = write_report(out).read_text(encoding="utf-8")
+    parser = Balanced()
+    parser.feed(page)
+    parser.close()
+    assert not parser.open and "<script" not in page and "<b>&amp;" not in page
+    console = plain_console(file=io.StringIO(), width=500)
+    write_comparison(out, console)
+    print_verdicts(out, console)
+    assert console.file.getvalue().count(names[0]) > 1 and names[0] in (out / "report.txt").read_text()
+
+
+@pytest.mark.parametrize("options", [{"seeds": (0,), "cases": 1}, {"methods": {"only": None}, "cases": 1}])
+def test_report_of_next_to_nothing_is_written(tmp_path, options):
+    out = write_made(tmp_path / "out", **options)
+    write_comparison(out)
+    assert "<h2>Results</h2>" in write_report(out).read_text(encoding="utf-8")
+
+
+def test_report_axes_show_numbers_and_no_formulas(tmp_path):
+    page = write_report(write_made(tmp_path / "out", seeds=(0,), cases=1)).read_text(encoding="utf-8")
+    assert "How hard the boundary term pulls" in page and "mathdefault" not in page
+
+
+def test_report_shows_only_losses_as_losses(tmp_path):
+    out = write_made(tmp_path / "out", seeds=(0,), cases=3)  # every case gains
+    page = write_report(out).read_text(encoding="utf-8")
+    assert "Largest losses of Dice: no case" in page and "Largest gains of Dice: no case" not in page
+    for figure in page.split("<figcaption>")[1:]:
+        before, after = re.search(r"Dice (\S+) → (\S+)", figure).groups()
+        assert float(after) > float(before)
+
+
+@pytest.mark.parametrize(
+    "name", ["run.json", "cases.csv", "operating_points.csv", "metrics.csv", "planes.npz"]
+)
+@pytest.mark.parametrize("content", [b"", b"{", b"name,label\nx,7\n", None])
+def test_a_damaged_file_of_a_comparison_is_named(tmp_path, name, content):
+    out = write_made(tmp_path / "out", seeds=(0,), cases=1)
+    path = out / "runs/m1-fold0-seed0" / name
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ReportError, match=re.escape(f"{path}: missing or damaged")):
+        read_results(out)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_report_fits_a_phone(tmp_path):
+    long = {"a" * 300: None, "b " * 99: "a" * 300}
+    write_report(write_made(tmp_path, seeds=(0,), cases=2, methods=long, title="t" * 300))
+    (tmp_path / "phone.html").write_text(
+        '<iframe src="report.html" style="width:390px" onload="document.title = '
+        'this.contentDocument.documentElement.scrollWidth"></iframe>'
+    )
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--dump-dom"]
+    command += ["--allow-file-access-from-files", "--disable-background-networking"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", (tmp_path / "phone.html").as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert int(re.search(r"<title>(\d+)</title>", done.stdout)[1]) <= 390
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")

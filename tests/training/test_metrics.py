@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from boundaryloss.training.metrics import case_metrics, summarise, surface_metrics, write_csv
+from boundaryloss.training.metrics import case_metrics, objects_of, summarise, surface_metrics, write_csv
 
 
 def one(prediction, truth, spacing=None):
     spacing = spacing or (1.0,) * truth.ndim
-    (row,) = case_metrics(prediction, truth, num_classes=2, spacing=spacing, name="x")
+    prediction, truth = (np.asarray(array, np.uint8) for array in (prediction, truth))
+    (row,) = case_metrics(prediction, truth, {1: (1,)}, spacing=spacing, name="x")
     return row
 
 
@@ -94,9 +95,30 @@ def test_case_metrics_one_prediction_over_two_lesions_finds_both():
 
 def test_case_metrics_has_a_row_for_every_class_by_its_file_value():
     truth = np.array([[0, 1, 2], [0, 1, 0]])
-    rows = case_metrics(truth, truth, num_classes=4, spacing=(1, 1), name="x", label_values=(0, 7, 3, 9))
+    rows = case_metrics(truth, truth, objects_of((0, 7, 3, 9)), spacing=(1, 1), name="x")
     assert [(row["label"], row["dice"]) for row in rows[:2]] == [(7, 1.0), (3, 1.0)]
     assert (rows[2]["label"], rows[2]["both_empty"]) == (9, 1)
+
+
+def test_case_metrics_judges_regions_by_what_they_hold():
+    truth, prediction = np.array([[0, 0, 1, 1, 2, 3]]), np.array([[0, 1, 1, 2, 2, 0]])
+    objects = objects_of((0, 10, 20, 30), regions=((1, 2, 3), (2, 3)), painted=(1, 2))
+    assert objects == {10: (1, 2, 3), 20: (2, 3)}
+    whole, core = case_metrics(prediction, truth, objects, spacing=(1, 1), name="x")
+    assert (whole["label"], whole["dice"]) == (10, 2 * 3 / 8) and (core["label"], core["dice"]) == (20, 0.5)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.7, 2.0), (3.0, 1.0, 0.5)])
+def test_case_metrics_of_many_labels_are_those_of_each_alone(spacing):
+    rng = np.random.default_rng(0)
+    for _ in range(2):
+        shape = rng.integers(5, 15, len(spacing))
+        p, t = (rng.integers(0, 4, shape) * (rng.random(shape) > 0.6) for _ in range(2))
+        objects = objects_of(range(0, 50, 10))
+        for row in case_metrics(p, t, objects, spacing=spacing, name="x"):
+            index = row["label"] // 10
+            alone = one(p == index, t == index, spacing)  # in the whole image
+            assert repr({**row, "label": 1}) == repr(alone)
 
 
 @pytest.mark.parametrize(

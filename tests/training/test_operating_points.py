@@ -1,5 +1,8 @@
 import numpy as np
+import pytest
+from scipy import ndimage
 
+from boundaryloss.training import operating_points as module
 from boundaryloss.training.operating_points import THRESHOLDS, operating_points
 
 
@@ -28,3 +31,27 @@ def test_operating_points_of_an_empty_truth_are_all_false():
 
 def test_thresholds_rise_through_one_half():
     assert 0.5 in THRESHOLDS and all(np.diff(THRESHOLDS) > 0) and THRESHOLDS[0] > 0 and THRESHOLDS[-1] < 1
+
+
+@pytest.mark.parametrize("many", [0, 60, 10**6])  # voxels labelled anew at each threshold; some; none
+@pytest.mark.parametrize("shape", [(23, 31), (9, 11, 13), (1, 20), (1, 1)])
+def test_operating_points_are_those_of_labelling_at_every_threshold(monkeypatch, many, shape):
+    monkeypatch.setattr(module, "MANY", many)
+    rng, full = np.random.default_rng(0), np.ones((3,) * len(shape))
+    for _ in range(3):
+        logits = (4 * ndimage.gaussian_filter(rng.standard_normal(shape), rng.random())).round(1)
+        probability = (1 / (1 + np.exp(-logits))).astype(np.float32)
+        truth = (rng.random(shape) > 0.97).astype(np.uint8)
+        both = np.stack([1 - probability, probability])
+        peaks = [probability[c].max() for c in map(np.nonzero, _lesions(truth, full))]
+        for row in operating_points(both, truth, name="a", label_values=(0, 1)):
+            mask = probability > row["threshold"]
+            assert row["false_lesions"] == sum(not truth[lesion].any() for lesion in _lesions(mask, full))
+            assert row["lesions_found"] == sum(peak > np.float32(row["threshold"]) for peak in peaks)
+            if truth.any():
+                assert row["dice"] == 2 * (mask & (truth > 0)).sum() / (mask.sum() + truth.sum())
+
+
+def _lesions(mask, full):
+    components, count = ndimage.label(mask, full)
+    return [components == index for index in range(1, count + 1)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rich.box
@@ -15,24 +16,29 @@ from boundaryloss.report.statistics import ratio
 SHORT = {"not significant": "n.s.", "not judged": "?"}
 
 
+def plain_console(**options: Any) -> Console:
+    """Make a console that prints names as they are: no brackets, colons or numbers mean anything in them."""
+    return Console(markup=False, emoji=False, highlight=False, **options)
+
+
 def write_comparison(out: Path, console: Console | None = None) -> None:
     """Write a table of every pair and what may be concluded to `out`/report.txt, and print both."""
     results = read_results(out)
     findings = find_all(results)
     with (out / "report.txt").open("w", encoding="utf-8") as file:
-        for target in (Console(file=file, width=110), *([console] if console else [])):
+        for target in (plain_console(file=file, width=110), *([console] if console else [])):
             for title, pair in _by_pair(results, findings):
                 target.print(_table(results, title, pair))
-            target.print(conclusions(results), highlight=False, soft_wrap=target is not console)
+            target.print(conclusions(results), soft_wrap=target is not console)
 
 
 def print_verdicts(out: Path, console: Console) -> None:
     """Print in sentences what is better, worse or neither, pair by pair."""
     results = read_results(out)
     for title, pair in _by_pair(results, find_all(results)):
-        console.print(f"[bold]{title}[/bold]", highlight=False)
+        console.print(title, style="bold")
         for sentence in sentences(pair):
-            console.print(f"  {sentence}", highlight=False)
+            console.print(f"  {sentence}")
 
 
 def _by_pair(results: Results, findings: Sequence[Finding]) -> Iterator[tuple[str, list[Finding]]]:
@@ -84,6 +90,7 @@ def _table(results: Results, title: str, findings: Sequence[Finding]) -> Table:
         found = ["", ""]
         if finding:
             verdict = SHORT.get(finding.verdict, finding.verdict)
+            verdict += f", {finding.against}" if finding.against else ""
             found = [signed(finding.difference.mean, measure.digits), verdict]
         rows.append([measure.title + {1: " ↑", -1: " ↓", 0: ""}[measure.better], *cells, *found])
     table.add_column("", min_width=20)

@@ -10,6 +10,7 @@ import numpy as np
 from boundaryloss.report.results import HD95, MEASURES, Measure, Method, Results
 from boundaryloss.report.statistics import (
     RESAMPLES,
+    SIGNIFICANT,
     Difference,
     by_unit,
     difference,
@@ -51,6 +52,14 @@ class Finding:
         if not self.difference.is_significant(self.p):
             return "not significant"
         return "better" if self.difference.mean * self.measure.better > 0 else "worse"
+
+    @property
+    def against(self) -> str:
+        """Which of the two tests alone says that this may be chance; empty if both do, or none."""
+        low, high = self.difference.low, self.difference.high
+        if self.verdict != "not significant" or (self.p < SIGNIFICANT) is not (low <= 0 <= high):
+            return ""
+        return "interval includes 0" if self.p < SIGNIFICANT else f"p ≥ {SIGNIFICANT:g}"
 
 
 def find_all(results: Results) -> list[Finding]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from boundaryloss.report import plots
 from boundaryloss.report.findings import Finding, find_all, number, sentences, signed, spread, write_summary
-from boundaryloss.report.results import HD95, MEASURES, Measure, Method, Results, read_results
+from boundaryloss.report.results import HD95, MEASURES, Measure, Method, Results, read_arrays, read_results
 from boundaryloss.report.statistics import ratio
 
 SHOWN = 2  # cases on either end
@@ -21,8 +21,7 @@ def write_report(out: Path) -> Path:
     results = read_results(out)
     findings = find_all(results)
     write_summary(out / "summary.csv", results, findings)
-    with np.load(out / "images.npz", allow_pickle=False) as arrays:
-        images = dict(arrays)
+    images = read_arrays(out / "images.npz")
     page = _template().render(
         facts=results.facts,
         results=results,
@@ -106,7 +105,10 @@ def _cases(
     before, after = (plots.case_dice(method, label) for method in pair)
     gain = after - before
     order = [i for i in np.argsort(gain) if np.isfinite(gain[i])]
-    ends = (("largest gains", order[::-1][:SHOWN]), ("largest losses", order[:SHOWN]))
+    ends = (
+        ("largest gains", [i for i in order[::-1] if gain[i] > 0][:SHOWN]),
+        ("largest losses", [i for i in order if gain[i] < 0][:SHOWN]),
+    )
     index = results.facts["labels"].index(label) + 1
     shown = []
     for title, chosen in ends:

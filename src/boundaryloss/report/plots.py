@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from boundaryloss.report.findings import OPERATING_POINT, Finding, curve
 from boundaryloss.report.results import Method, Results
@@ -56,6 +56,7 @@ STYLE: Any = {
     "figure.constrained_layout.use": True,
 }
 DASHES = ("-", (0, (3, 2)))
+LONGEST = 32  # characters of a name in a figure
 PIXEL = 1 / 72  # of the SVG, in inches
 
 _figures = itertools.count()
@@ -115,7 +116,7 @@ def operating_curve(results: Results, pair: Sequence[Method], label: int) -> Fig
             axis.plot(x[start:], y[start:], color=colour(method), linewidth=0.8, alpha=0.45)
         x, y = false.mean(axis=1), sensitivity.mean(axis=1)
         start = min(int(x.argmax()), at)
-        axis.plot(x[start:], y[start:], color=colour(method), linewidth=2.2, label=method.name)
+        axis.plot(x[start:], y[start:], color=colour(method), linewidth=2.2, label=_short(method))
         for i in range(start, len(x)):
             tip = (
                 f"{method.name}, above {results.thresholds[i]:.3g}: sensitivity {y[i]:.3f}, {x[i]:.2f} false"
@@ -142,7 +143,7 @@ def scatter(results: Results, pair: Sequence[Method], label: int) -> Figure:
             shade = colour(pair[1]) if b >= a else colour(pair[0])
             axis.plot(a, b, "o", color=shade, markersize=6, alpha=0.75, gid=f"tip:{name}: {a:.3f}, {b:.3f}")
     axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-    axis.set(xlabel=f"Dice, {pair[0].name}", ylabel=f"Dice, {pair[1].name}")
+    axis.set(xlabel=f"Dice, {_short(pair[0])}", ylabel=f"Dice, {_short(pair[1])}")
     return figure
 
 
@@ -199,6 +200,19 @@ def case_dice(method: Method, label: int) -> np.ndarray:
     return np.where(columns["lesions"] > 0, columns["dice"], np.nan).mean(axis=0)
 
 
+class _PlainLog(LogFormatter):
+    """0.01 and 100."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
+def _short(method: Method) -> str:
+    """The name, as far as a figure has room for it."""
+    name = " ".join(method.name.split())
+    return name if len(name) <= LONGEST else name[: LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
 def _by_epoch(methods: Sequence[Method], panels: Sequence[tuple[str, str, str]]) -> Figure:
     """A panel of each (columns of metrics.csv, title, scale); a second column is dashed."""
     width = 820 / max(len(panels), 2)
@@ -210,10 +224,15 @@ def _by_epoch(methods: Sequence[Method], panels: Sequence[tuple[str, str, str]])
                 _band(axis, _history(method, name), colour(method), dash)
         axis.set(title=title, xlabel="epoch", yscale=scale)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if scale == "log":  # its own labels are formulas, which figures do not set
+            axis.yaxis.set_major_formatter(_PlainLog())
+            axis.yaxis.set_minor_formatter(_PlainLog(labelOnlyBase=False))
         if len(names.split()) > 1:
             lines = [Line2D([], [], color=MUTED, linestyle=dash) for dash in DASHES]
             axis.legend(lines, [name.partition("_")[0] for name in names.split()], fontsize=10)
-    axes[0].legend([Line2D([], [], color=colour(m)) for m in methods], [m.name for m in methods], fontsize=10)
+    axes[0].legend(
+        [Line2D([], [], color=colour(m)) for m in methods], [_short(m) for m in methods], fontsize=10
+    )
     return figure
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from boundaryloss.report.errors import reading
+
 Rows = list[dict[str, str]]
 Columns = Mapping[str, np.ndarray]  # a column of cases.csv -> (seed, case)
 
@@ -90,8 +92,12 @@ class Results:
 
 
 def read_results(out: Path) -> Results:
-    """Read what `boundaryloss.training.compare.run_experiment` left in `out`."""
-    facts = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
+    """Read what `boundaryloss.training.compare.run_experiment` left in `out`.
+
+    Raises:
+        ReportError: a file is missing, or is not as it was written.
+    """
+    facts = _read_json(out / "comparison.json")
     groups: dict[str, str] = facts["groups"]
     cases, seeds = list(groups), facts["seeds"]
     place = {case: index for index, case in enumerate(cases)}
@@ -99,17 +105,19 @@ def read_results(out: Path) -> Results:
     methods = []
     for index, described in enumerate(facts["methods"]):
         folders = [out / "runs" / name for name in described["runs"]]
-        runs = [json.loads((folder / "run.json").read_text(encoding="utf-8")) for folder in folders]
+        runs = [_read_json(folder / "run.json") for folder in folders]
         columns: dict[int, dict[str, np.ndarray]] = {label: {} for label in facts["labels"]}
         points = {label: np.zeros((3, len(thresholds), len(seeds), len(cases))) for label in facts["labels"]}
         planes: dict[str, np.ndarray] = {}
         for folder, run in zip(folders, runs, strict=True):
-            seed = seeds.index(run["seed"])
-            _fill_columns(columns, _read_csv(folder / "cases.csv"), seed, place, len(seeds))
-            _fill_points(points, _read_csv(folder / "operating_points.csv"), seed, place, thresholds)
+            with reading(folder / "run.json"):
+                seed = seeds.index(run["seed"])
+            with reading(folder / "cases.csv") as path:
+                _fill_columns(columns, _read_cases(path, run), seed, place, len(seeds))
+            with reading(folder / "operating_points.csv") as path:
+                _fill_points(points, _read_cases(path, run), seed, place, thresholds)
             if seed == 0:
-                with np.load(folder / "planes.npz", allow_pickle=False) as arrays:
-                    planes |= dict(arrays)
+                planes |= read_arrays(folder / "planes.npz")
         histories = [_read_history(folder / "metrics.csv") for folder in folders]
         methods.append(
             Method(described["name"], described["baseline"], index, columns, points, histories, planes, runs)
@@ -136,9 +144,29 @@ def _fill_points(
         points[int(row["label"])][:, level[float(row["threshold"])], seed, place[row["name"]]] = counts
 
 
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read an .npz file."""
+    with reading(path), np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
 def _read_history(path: Path) -> dict[str, np.ndarray]:
+    with reading(path):
+        rows = _read_csv(path)
+        return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    with reading(path):
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _read_cases(path: Path, run: Mapping[str, Any]) -> Rows:
+    """The rows of all cases that the run tested."""
     rows = _read_csv(path)
-    return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
+    if (found := len({row["name"] for row in rows})) != run["test_cases"]:
+        raise ValueError(f"{found} of {run['test_cases']} cases")
+    return rows
 
 
 def _read_csv(path: Path) -> Rows:

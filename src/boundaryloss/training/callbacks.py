@@ -6,16 +6,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning import Callback, LightningModule, Trainer
 
-from boundaryloss.training.data import on_file_grid
+from boundaryloss.training.data import IGNORE, on_file_grid
 from boundaryloss.training.errors import UserError
-from boundaryloss.training.metrics import Row, case_metrics, without_unlabelled, write_csv
+from boundaryloss.training.metrics import Row, case_metrics, objects_of, without_unlabelled, write_csv
 from boundaryloss.training.pictures import shown_names, write_picture
 from boundaryloss.training.processes import merged
 from boundaryloss.training.rundata import RunData
 
 StepReport = Callable[[str], None]
+CaseReport = Callable[[str, np.ndarray, np.ndarray, np.ndarray], None]
 Progress = Callable[[int, int, str], None]  # steps done, steps in all, and a line of text
 COLUMNS = (
     "loss",
@@ -66,10 +68,15 @@ class History(Callback):
 
 
 class Scores(Callback):
-    """Compare every test case with its truth where it was predicted; `collect` brings all rows together."""
+    """Compare every test case with its truth where it was predicted; `collect` brings all rows together.
 
-    def __init__(self, data: RunData, pictures: Path) -> None:
-        self.data, self.pictures = data, pictures
+    `on_case` gets the name of each, prediction and truth (*space) and the probabilities (class, *space); all
+    say background where nobody labelled.
+    """
+
+    def __init__(self, data: RunData, pictures: Path, on_case: CaseReport | None = None) -> None:
+        self.data, self.pictures, self.on_case = data, pictures, on_case
+        self.objects = objects_of(data.label_values, data.regions, data.painted)
         self.shown = shown_names(data)
         self.rows: dict[str, list[Row]] = {}
 
@@ -83,21 +90,19 @@ class Scores(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Score the cases of one batch, and draw those that are to be shown."""
-        for index, (name, (prediction, _)) in enumerate(zip(batch["name"], outputs, strict=True)):
+        for index, (name, (prediction, probabilities)) in enumerate(zip(batch["name"], outputs, strict=True)):
             if "truth" in batch:
                 truth, spacing = batch["truth"][index], batch["spacing"][index]
             else:
                 truth = on_file_grid(batch, index, batch["labels"][index])[0].cpu().numpy()
                 spacing = self.data.spacing
+            unlabelled = truth == IGNORE
             prediction, truth = without_unlabelled(prediction, truth)
-            self.rows[name] = case_metrics(
-                prediction,
-                truth,
-                num_classes=len(self.data.label_values),
-                spacing=spacing,
-                name=name,
-                label_values=self.data.label_values,
-            )
+            self.rows[name] = case_metrics(prediction, truth, self.objects, spacing=spacing, name=name)
+            if self.on_case is not None:
+                shares = probabilities.numpy()
+                shares[1:, unlabelled], shares[0, unlabelled] = 0, 1
+                self.on_case(name, prediction, truth, shares)
             if name in self.shown:
                 image = on_file_grid(batch, index, batch["image"][index]).cpu().numpy()
                 write_picture(self.pictures / f"{name}.png", image, truth, prediction)

@@ -20,25 +20,21 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from boundaryloss.training.callbacks import Progress, StepReport
-from boundaryloss.training.config import TrainConfig, read_config
+from boundaryloss.training.config import read_config
 from boundaryloss.training.directories import holds_json, prepare_directory
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.experiment import Experiment, Run, Source
-from boundaryloss.training.loaders import Loaders
-from boundaryloss.training.metrics import write_csv
+from boundaryloss.training.metrics import Row, write_csv
 from boundaryloss.training.operating_points import operating_points
-from boundaryloss.training.predict import load_run
+from boundaryloss.training.processes import merged
 from boundaryloss.training.records import (
-    device,
     hardware,
     plane,
-    truth_of,
     write_arrays,
     write_facts,
     write_images,
@@ -47,7 +43,6 @@ from boundaryloss.training.records import (
 from boundaryloss.training.run import RunData, count_steps, train
 from boundaryloss.training.signals import end_with_parent
 
-Batch = dict[str, Any]
 PACKAGES = ("boundaryloss", "torch", "monai", "lightning", "numpy", "scipy")
 
 
@@ -129,18 +124,21 @@ def _one_run(experiment: Experiment, out: Path, run: Run, on_step: StepReport | 
     """Train, test, and write run.json last."""
     directory, data = out / "runs" / run.name, _load(experiment.source(run.fold))
     started = time.time()
+    tested: dict[str, tuple[np.ndarray, list[Row]]] = {}
+
+    def on_case(name: str, prediction: np.ndarray, truth: np.ndarray, probabilities: np.ndarray) -> None:
+        points = operating_points(probabilities, truth, name=name, label_values=data.label_values)
+        tested[name] = plane(prediction, truth), points
+
     try:
-        train(data, run.config, directory, on_step=on_step, resume=True)
+        train(data, run.config, directory, on_step=on_step, on_case=on_case, resume=True)
     except UserError as error:
         raise UserError(f"run {run.name}: {error}") from None
-    module, _ = load_run(directory)
-    module.to(device(run.config.accelerator))
-    planes, rows = {}, []
-    for name, truth, probabilities in _probabilities(module, data, run.config):
-        planes[name] = plane(probabilities.argmax(0).astype(np.uint8), truth)
-        rows += operating_points(probabilities, truth, name=name, label_values=data.label_values)
-    write_arrays(directory / "planes.npz", planes)
-    write_csv(directory / "operating_points.csv", rows)
+    tested = merged(tested)
+    write_arrays(directory / "planes.npz", {name: tested[name][0] for name in data.test.names})
+    write_csv(
+        directory / "operating_points.csv", [row for name in data.test.names for row in tested[name][1]]
+    )
     facts = {
         "method": run.method.name,
         "fold": run.fold,
@@ -153,20 +151,6 @@ def _one_run(experiment: Experiment, out: Path, run: Run, on_step: StepReport | 
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
     write_json(directory / "run.json", facts)
-
-
-def _probabilities(
-    module: Any, data: RunData, config: TrainConfig
-) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Name, truth and class probabilities of every case; unlabelled voxels are background in both."""
-    for batch in Loaders(data, config).test_dataloader():
-        with torch.inference_mode():
-            logits = module.file_logits({**batch, "image": batch["image"].to(module.device)})
-        for index, (name, one) in enumerate(zip(batch["name"], logits, strict=True)):
-            truth, unlabelled = truth_of(batch, index)
-            probabilities = one.softmax(0).cpu().numpy()
-            probabilities[1:, unlabelled], probabilities[0, unlabelled] = 0, 1
-            yield name, truth, probabilities
 
 
 def _is_done(out: Path, run: Run, test_names: list[str]) -> bool:

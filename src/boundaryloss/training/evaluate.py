@@ -1,22 +1,20 @@
 """A folder of predictions against a folder of truths -> cases.csv and summary.csv."""
 
+import json
+import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from boundaryloss.training.data import class_indices
-from boundaryloss.training.errors import UserError
-from boundaryloss.training.files import checked_spacing, read_affine, read_label_map, read_labels
-from boundaryloss.training.layouts import find_labels, list_files, read_layout
-from boundaryloss.training.metrics import (
-    TOLERANCE,
-    Row,
-    case_metrics,
-    summarise,
-    without_unlabelled,
-    write_csv,
-)
+from boundaryloss.training.errors import UserError, reading
+from boundaryloss.training.files import atomic_write, checked_spacing
+from boundaryloss.training.label_values import check_label_values
+from boundaryloss.training.layouts import Layout, read_layout
+from boundaryloss.training.pairs import Pair, find_pairs
+
+MARK = "evaluation.json"  # names what a directory of tables was made from
 
 
 def evaluate(
@@ -26,115 +24,205 @@ def evaluate(
     *,
     spacing: Sequence[float] | None = None,
     allow_missing: bool = False,
-    tolerance: float = TOLERANCE,
+    tolerance: float = 1.0,
+    labels: Sequence[int] | None = None,
+    ignore: int | None = None,
+    threshold: float | None = None,
+    split: str | None = None,
     on_bad: Callable[[str], None] | None = None,
-) -> list[Row]:
-    """Compare label files of the same name, 2-D or 3-D.
+    on_note: Callable[[str], None] = lambda line: None,
+    progress: Callable[[int, int, str], None] = lambda done, total, text: None,
+) -> list[dict]:
+    """Compare label files of the same name, 2-D or 3-D, one case at a time.
+
+    Every value of either side has a row, so that a predicted label that no truth has is a false alarm. Where
+    the dataset.json of nnU-Net has regions these have the rows, each named by the value of its
+    ``regions_class_order``; its ``ignore`` label is left out of every measure.
 
     Args:
         predictions: Folder of predicted label files.
-        truth: Folder of true label files, or a data folder with ``masks`` or ``labelsTr`` inside; the
-            ``ignore`` label of nnU-Net's dataset.json is left out of every measure.
-        out: Folder for ``cases.csv`` and ``summary.csv``.
-        spacing: Size of a voxel in mm. Default: as the truth's file says; one for PNG and TIFF.
+        truth: Folder of true label files, or a data folder with ``masks`` or ``labelsTr`` inside.
+        out: Folder for ``cases.csv`` and ``summary.csv``: new, or that of an earlier evaluation of the same
+            two folders, whose tables are replaced.
+        spacing: Size of a voxel in mm. Default: as a NIfTI file of the pair says, else one.
         allow_missing: Judge only the cases that have a prediction. By default a truth without one is an
             error, because a forgotten case is not a found lesion.
         tolerance: Of the normalised surface dice, in mm.
+        labels: The values to judge; all others are background.
+        ignore: The value of voxels that nobody labelled, which are left out of every measure.
+        threshold: Values above it are 1 and all others 0, as in training.
+        split: Judge the cases only that splits.json has in this list: ``train`` or ``test``.
         on_bad: Gets a line about each case that cannot be compared, which is left out. By default it is an
             error.
+        on_note: Gets a line on how many of the cases were trained on, if a splits.json tells.
+        progress: Is called with cases done, cases in all and the name of the last one.
 
     Returns:
         The rows of the summary.
+
+    Raises:
+        UserError: Nothing can be compared, or `out` holds something else; nothing is written then.
     """
     predictions, truth, out = Path(predictions), Path(truth), Path(out)
-    predicted, true = list_files(predictions), find_labels(truth)
-    ignore = _ignored(truth)
-    for name in predicted.keys() - true.keys():
-        raise UserError(
-            f"{predicted[name]}: no truth of the same name in {truth}; add it or remove the prediction"
-        )
-    missing = sorted(true.keys() - predicted.keys())
-    if missing and not allow_missing:
-        raise UserError(
-            f"{true[missing[0]]}: no prediction in {predictions} (for {len(missing)} of {len(true)} cases); "
-            "predict them too, or ask for the predicted cases only"
-        )
-    found: dict[str, tuple[set[int], set[int]]] = {}
-    for name, path in predicted.items():
+    pairs, trained = find_pairs(predictions, truth, allow_missing=allow_missing, split=split)
+    mark = {"predictions": str(predictions.resolve()), "truth": str(truth.resolve())}
+    _check_out(out, mark)
+    if trained:
+        on_note(trained)
+    judge = _Judge(pairs, _layout(truth, labels), spacing, tolerance, labels, ignore, threshold)
+    for done, pair in enumerate(pairs, start=1):
         try:
-            found[name] = _values_of(path, true[name])
+            case = judge.read(pair)
         except UserError as error:
             if on_bad is None:
                 raise
             on_bad(str(error))
-    if not found:
-        raise UserError(f"{predictions}: no prediction in it can be compared")
-    values = _label_values(predictions, truth, list(found.values()), ignore)
-    rows: list[Row] = []
-    for name in found:
-        rows += _case(predicted[name], true[name], values, ignore, spacing, name, tolerance)
+        else:
+            judge.add(pair, *case)
+        progress(done, len(pairs), pair.name)
+    rows = judge.rows(predictions, truth)
+
+    from boundaryloss.training.metrics import summarise, write_csv
+
     out.mkdir(parents=True, exist_ok=True)
+    with atomic_write(out / MARK, "facts") as file:
+        file.write((json.dumps(mark, indent=1) + "\n").encode())
     summary = summarise(rows)
     write_csv(out / "cases.csv", rows)
     write_csv(out / "summary.csv", summary)
     return summary
 
 
-def _ignored(truth: Path) -> int | None:
-    """The value of unlabelled voxels, if the truth is part of a dataset that has one."""
+class _Judge:
+    """The rows of the cases so far, of each only those of the values that it holds."""
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        layout: Layout | None,
+        spacing: Sequence[float] | None,
+        tolerance: float,
+        labels: Sequence[int] | None,
+        ignore: int | None,
+        threshold: float | None,
+    ) -> None:
+        self.pairs, self.spacing, self.tolerance, self.threshold = pairs, spacing, tolerance, threshold
+        self.labels = None if labels is None else dict.fromkeys(labels)
+        self.ignore = layout.ignore if layout and ignore is None else ignore
+        self.regions = dict(zip(layout.region_values, layout.regions, strict=True)) if layout else {}
+        self.declared = {0, self.ignore, *(layout.label_values if layout else ()), *(labels or ())}
+        self.mine: set[int] = set()
+        self.true: set[int] = set()
+        self.cases: dict[str, dict[int, dict]] = {}
+        self.axes = 0
+
+    def read(self, pair: Pair) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
+        """Prediction and truth, with background where nobody labelled, and their spacing."""
+        prediction, truth, steps = pair.read(self.threshold)
+        if self.axes not in (0, truth.ndim):
+            raise UserError(f"{pair.truth}: {truth.ndim}-D, but others are {self.axes}-D; judge one kind")
+        if self.ignore is not None:
+            known = truth != self.ignore
+            prediction, truth = prediction * known, truth * known
+        return prediction, truth, steps
+
+    def add(self, pair: Pair, prediction: np.ndarray, truth: np.ndarray, steps: Sequence[float]) -> None:
+        """Judge a case."""
+        self._look_at(prediction, truth)
+        if self._grey():  # as far as seen: the rule is for the values of all files together
+            for other in self.pairs:
+                with suppress(UserError):
+                    self._look_at(*self.read(other)[:2])
+            if error := self._grey():
+                raise error
+
+        from boundaryloss.training.metrics import case_metrics
+
+        self.axes = truth.ndim
+        held = sorted(set().union(*map(self._values, (prediction, truth))))
+        self.cases[pair.name] = {
+            row["label"]: row
+            for row in case_metrics(
+                prediction,
+                truth,
+                self.regions or {value: (value,) for value in held},
+                spacing=steps if self.spacing is None else checked_spacing(self.spacing, truth.ndim),
+                name=pair.name,
+                tolerance=self.tolerance,
+            )
+        }
+
+    def rows(self, predictions: Path, truth: Path) -> list[dict]:
+        """The rows of all cases, those of values that a case does not hold too."""
+        if not self.cases:
+            raise UserError(f"{predictions}: no prediction in it can be compared")
+        if self.mine and self.true and not self.mine & self.true:
+            raise UserError(
+                f"{predictions}: predictions have the values {sorted(self.mine)}, the truth "
+                f"{sorted(self.true)}; write the same values"
+            )
+        if not self.mine and not self.true:
+            raise UserError(f"{truth}: all masks and predictions are empty; nothing to compare")
+        labels = self.regions or self.labels or sorted(self.mine | self.true)
+        return [
+            rows.get(label) or self._absent(name, label)
+            for name, rows in self.cases.items()
+            for label in labels
+        ]
+
+    def _look_at(self, prediction: np.ndarray, truth: np.ndarray) -> None:
+        self.mine |= self._values(prediction)
+        self.true |= self._values(truth)
+
+    def _values(self, array: np.ndarray) -> set[int]:
+        """The values that are judged."""
+        found = {*np.unique(array).tolist()} - {0, self.ignore}
+        return found & self.labels.keys() if self.labels else found
+
+    def _grey(self) -> UserError | None:
+        """What tells the values so far from labels."""
+        for found, path in (
+            (self.true, self.pairs[0].truth.parent),
+            (self.mine - self.true, self.pairs[0].prediction.parent),
+        ):
+            try:
+                check_label_values(found - self.declared, path)
+            except UserError as error:
+                return error
+        return None
+
+    def _absent(self, name: str, label: int) -> dict:
+        """The row of a label that neither side holds."""
+        from boundaryloss.training.metrics import case_metrics
+
+        nothing = np.zeros((1,) * self.axes, np.uint8)
+        options = {"spacing": (1.0,) * self.axes, "tolerance": self.tolerance}
+        return case_metrics(nothing, nothing, {label: (label,)}, name=name, **options)[0]
+
+
+def _layout(truth: Path, labels: Sequence[int] | None) -> Layout | None:
+    """The dataset that the truth is part of, if it declares its labels."""
     for folder in (truth, truth.parent):
         if (folder / "dataset.json").exists() and (folder / "labelsTr").is_dir():
-            return read_layout(folder).ignore
+            layout = read_layout(folder)
+            if layout.regions and labels is not None:
+                raise UserError(f"{folder / 'dataset.json'}: has regions: labels cannot choose; leave it out")
+            return layout
     return None
 
 
-def _values_of(predicted: Path, true: Path) -> tuple[set[int], set[int]]:
-    """The label values of a prediction and of its truth, which must fit each other."""
-    prediction, labels = read_labels(predicted), read_labels(true)
-    if prediction.shape != labels.shape:
+def _check_out(out: Path, mark: dict[str, str]) -> None:
+    """Refuse a directory that holds anything but an earlier evaluation of the same folders."""
+    there = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"cannot make the directory {out}: {there} cannot be written to")
+    if there != out or all(path.name.startswith(".") for path in out.iterdir()):
+        return
+    earlier = None
+    if (out / MARK).exists():
+        with reading(out / MARK):
+            earlier = json.loads((out / MARK).read_text(encoding="utf-8"))
+    if earlier != mark:
         raise UserError(
-            f"{predicted}: shape {prediction.shape}, but the truth has {labels.shape}; resample it"
+            f"{out} exists and is no evaluation of these two folders; give a new directory with --out"
         )
-    if prediction.ndim == 3 and not np.allclose(read_affine(predicted), read_affine(true), atol=1e-2):
-        raise UserError(f"{predicted}: its affine is not that of the truth; resample it")
-    return set(np.unique(prediction).tolist()), set(np.unique(labels).tolist())
-
-
-def _case(
-    predicted: Path,
-    true: Path,
-    values: tuple[int, ...],
-    ignore: int | None,
-    spacing: Sequence[float] | None,
-    name: str,
-    tolerance: float,
-) -> list[Row]:
-    prediction = read_labels(predicted)
-    labels, steps = read_label_map(true)
-    prediction, truth = class_indices(prediction, values), class_indices(labels, values, ignore)
-    if ignore is not None:
-        prediction, truth = without_unlabelled(prediction, truth)
-    return case_metrics(
-        prediction,
-        truth,
-        num_classes=len(values),
-        spacing=steps if spacing is None else checked_spacing(spacing, labels.ndim),
-        name=name,
-        label_values=values,
-        tolerance=tolerance,
-    )
-
-
-def _label_values(
-    predictions: Path, truth: Path, found: list[tuple[set[int], set[int]]], ignore: int | None
-) -> tuple[int, ...]:
-    """Every value of either side: a predicted label that no truth has is a false alarm, not nothing."""
-    mine, theirs = (set().union(*sides) - {0, ignore} for sides in zip(*found, strict=True))
-    if mine and theirs and not mine & theirs:
-        raise UserError(
-            f"{predictions}: predictions have the values {sorted(mine)}, the truth {sorted(theirs)}; "
-            "write the same values"
-        )
-    if not mine and not theirs:
-        raise UserError(f"{truth}: all masks and predictions are empty; nothing to compare")
-    return (0, *sorted(mine | theirs))

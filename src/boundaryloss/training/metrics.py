@@ -29,18 +29,17 @@ TOLERANCE = 1.0  # mm, of the normalised surface dice
 def case_metrics(
     prediction: np.ndarray,
     truth: np.ndarray,
+    objects: Mapping[int, Sequence[int]],
     *,
-    num_classes: int,
     spacing: Sequence[float],
     name: str,
-    label_values: Sequence[int] | None = None,
     tolerance: float = TOLERANCE,
 ) -> list[Row]:
     """Compare one prediction with its truth, 2-D or 3-D.
 
     The columns of a row (lengths in the unit of `spacing`, called mm):
 
-    - ``name``, ``label``: the case and the class, by its value in the files.
+    - ``name``, ``label``: the case, and what is judged: a key of `objects`.
     - ``dice``: 2 |P & T| / (|P| + |T|); 0 for a miss and for a false alarm; nan if both are empty.
     - ``hd95_mm``: the larger of the two directed 95th percentiles of the surface distances; nan if P or T is
       empty.
@@ -55,30 +54,44 @@ def case_metrics(
     - ``truth_mm2``, ``prediction_mm2`` (``_mm3`` in 3-D): sizes.
 
     Args:
-        prediction: Class indices (*space).
-        truth: Class indices (*space).
-        num_classes: Number of classes, the background included.
+        prediction: Integers from 0 (*space).
+        truth: Integers from 0 (*space).
+        objects: What is judged: a number that names it -> the values of the arrays that it consists of.
         spacing: Size of a voxel, one number per axis.
         name: Name of the case.
-        label_values: Value in the files of each class, to name the rows. Default: the index.
         tolerance: Of ``nsd``, in mm.
 
     Returns:
-        One row per class, without the background.
+        One row per object.
+
+    Raises:
+        ValueError: The shapes differ, or `spacing` has another number of axes.
     """
     if prediction.shape != truth.shape or len(spacing) != truth.ndim:
         raise ValueError(
             f"{name}: prediction {prediction.shape}, truth {truth.shape}, spacing {tuple(spacing)}"
         )
-    values = range(num_classes) if label_values is None else label_values
-    return [
-        {
-            "name": name,
-            "label": int(values[index]),
-            **_compare(prediction == index, truth == index, spacing, tolerance),
-        }
-        for index in range(1, num_classes)
-    ]
+    diagonal = float(np.hypot.reduce(np.multiply(truth.shape, spacing)))
+    boxes = [ndimage.find_objects(array) for array in (prediction, truth)]
+    rows = []
+    for label, values in objects.items():
+        box = _union(boxes, values) or (slice(0, 1),) * truth.ndim
+        p, t = (np.isin(array[box], values) for array in (prediction, truth))
+        rows.append({"name": name, "label": label, **_compare(p, t, spacing, tolerance, diagonal)})
+    return rows
+
+
+def objects_of(
+    label_values: Sequence[int], regions: Sequence[Sequence[int]] = (), painted: Sequence[int] = ()
+) -> dict[int, tuple[int, ...]]:
+    """Return the `objects` of `case_metrics` for arrays of class indices, named by their values in the files.
+
+    They are the foreground classes, or the `regions` of classes, each named by the value of the class that
+    it is `painted` as.
+    """
+    if regions:
+        return {label_values[i]: tuple(region) for i, region in zip(painted, regions, strict=True)}
+    return {value: (index,) for index, value in enumerate(label_values) if index}
 
 
 def summarise(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
@@ -136,9 +149,19 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         file.write(text.getvalue().encode())
 
 
-def _compare(prediction: np.ndarray, truth: np.ndarray, spacing: Sequence[float], tolerance: float) -> Row:
+def _union(boxes: Sequence[Sequence[Any]], values: Sequence[int]) -> tuple[slice, ...]:
+    """The smallest box around those of `values`, from lists as `find_objects` makes them; none, no box."""
+    found = [one[v - 1] for one in boxes for v in values if 0 < v <= len(one) and one[v - 1]]
+    return tuple(
+        slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*found, strict=True)
+    )
+
+
+def _compare(
+    prediction: np.ndarray, truth: np.ndarray, spacing: Sequence[float], tolerance: float, diagonal: float
+) -> Row:
+    """The measures of two masks, which may be cut to what they hold."""
     size_p, size_t = int(prediction.sum()), int(truth.sum())
-    diagonal = float(np.hypot.reduce(np.multiply(truth.shape, spacing)))
     exists, empty = size_p > 0 and size_t > 0, size_p == 0 and size_t == 0
     none = float("nan")
     distance, average, surface_dice = (

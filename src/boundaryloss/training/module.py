@@ -17,6 +17,7 @@ from boundaryloss.training.data import IGNORE, on_file_grid
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.gradients import gradient_norm
 from boundaryloss.training.losses import MonaiBoundaryLoss, OfficialBoundaryLoss, make_loss
+from boundaryloss.training.metrics import objects_of
 from boundaryloss.training.networks import make_inferer, make_network, run_whole
 from boundaryloss.training.processes import merged
 from boundaryloss.training.terms import classes_of, loss_terms
@@ -44,6 +45,8 @@ class SegmentationModule(lightning.LightningModule):
             activation="sigmoid" if data.get("regions") else "softmax",
             ignore_index=IGNORE if data.get("ignore") else None,
         )
+        objects = objects_of(data["label_values"], data.get("regions") or (), data.get("painted") or ())
+        self.objects = [torch.tensor(classes) for classes in objects.values()]
         patch = data.get("patch")
         slicewise = bool(data.get("slicewise"))
         self.inferer = make_inferer(patch, self.config.batch_size, slicewise=slicewise) if patch else None
@@ -129,12 +132,12 @@ class SegmentationModule(lightning.LightningModule):
         self._counts: dict[str, np.ndarray] = {}
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Count overlap and size per class; slices without the object would make a mean of Dice jump."""
+        """Count overlap and size per class or region; a mean over the Dice of slices would jump."""
         truth = batch["labels"][:, 0]
         prediction = classes_of(self(batch["image"]), self.data).masked_fill(truth == IGNORE, IGNORE)
         counts = []
-        for index in range(1, self.data["num_classes"]):
-            mine, true = (prediction == index).flatten(1), (truth == index).flatten(1)
+        for classes in self.objects:
+            mine, true = (torch.isin(one, classes.to(one)).flatten(1) for one in (prediction, truth))
             counts.append(torch.stack([(mine & true).sum(1), mine.sum(1) + true.sum(1)]))
         self._counts.update(
             zip(batch["name"], torch.stack(counts).cpu().numpy().transpose(2, 0, 1), strict=True)

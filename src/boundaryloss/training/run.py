@@ -16,7 +16,7 @@ from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from boundaryloss.training.callbacks import EndTogether, History, Scores, StepReport, Steps
+from boundaryloss.training.callbacks import CaseReport, EndTogether, History, Scores, StepReport, Steps
 from boundaryloss.training.checkpoints import AtomicCheckpointIO, newest_checkpoint, read_checkpoint
 from boundaryloss.training.config import TrainConfig, as_dict, read_config, write_config
 from boundaryloss.training.directories import locked, prepare_directory
@@ -47,6 +47,7 @@ def train(
     out: Path,
     *,
     on_step: StepReport | None = None,
+    on_case: CaseReport | None = None,
     resume: bool = False,
 ) -> list[dict[str, Any]]:
     """Train, test the last epoch, and write all of it to `out`.
@@ -60,6 +61,7 @@ def train(
         config: how.
         out: the run's directory, new or empty.
         on_step: is called after every step and every test case with a line on how the run stands.
+        on_case: gets every case that this process tests, see `Scores`.
         resume: go on with the run in `out`, after the last epoch that it finished; on the CPU it ends as if
             it had never stopped, bit for bit. With nothing in `out` it starts.
 
@@ -74,7 +76,7 @@ def train(
     torch.manual_seed(config.seed)
     module = SegmentationModule(as_dict(config), data.facts(config))
     loaders = Loaders(data, config)
-    scores = Scores(data, out / "pictures")
+    scores = Scores(data, out / "pictures", on_case)
     with locked(out) if is_first_process() else nullcontext(), quiet_lightning():
         checkpoint = _prepare(data, config, out, resume)
         trainer = _make_trainer(config, out, scores, on_step, validated=loaders.validate is not None)
