@@ -430,7 +430,7 @@ def _print_summary(rows: list[dict[str, Any]], out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=rich.box.SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False, show_edge=False)
+    table = Table(box=rich.box.SIMPLE_HEAD, padding=0, show_edge=False)
     for name in SHOWN:
         table.add_column(name.replace("_", "\n"), justify="right", overflow="fold", vertical="bottom")
     for row in rows:
