@@ -52,8 +52,10 @@ def test_census_counts_classes_cases_patients_and_objects(tmp_path):
     )
     assert "1 of the cases choose best.ckpt" in census(tmp_path, TrainConfig(validation=0.3))[1]
     assert census(tmp_path, TrainConfig(validation=0.1))[3:] == (
-        "validation = 0.1 of 4 cases is none: there will be no best.ckpt",
+        "validation = 0.1 of the training cases is no whole patient: there will be no best.ckpt",
     )
+    with pytest.raises(UserError, match="halve_after watches the validation share"):
+        census(tmp_path, TrainConfig(validation=0.1, halve_after=5))
 
 
 def test_census_suggests_to_ignore_255_beside_small_labels(tmp_path):

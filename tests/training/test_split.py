@@ -90,10 +90,15 @@ def test_split_validation_keeps_patients_together():
 
 def test_split_validation_may_be_none_but_not_all():
     assert split_validation(["a", "b", "c"], {name: name for name in "abc"}, 0.1, 0) == (["a", "b", "c"], [])
-    with pytest.raises(UserError, match=r"validation = 0.1 of 1 patients in 30 cases leaves nothing"):
-        split_validation(SLICES, dict.fromkeys(SLICES, "p"), 0.1, 0)
-    with pytest.raises(UserError, match=r"validation = 0.9 of 3 patients in 3 cases leaves nothing"):
+    with pytest.raises(UserError, match=r"validation = 0.9 of 3 cases leaves nothing"):
         split_validation(["a", "b", "c"], {name: name for name in "abc"}, 0.9, 0)
+
+
+@pytest.mark.parametrize(("patients", "count"), [(1, 0), (3, 0), (4, 9), (9, 4), (12, 3)])
+def test_split_validation_is_none_where_one_patient_is_too_much(patients, count):
+    names = [f"p{i % patients}_z{i}" for i in range(36)]
+    learn, validate = split_validation(names, {name: name.split("_")[0] for name in names}, 0.1, 0)
+    assert (len(learn), len(validate)) == (36 - count, count)
 
 
 def test_read_toml_takes_a_byte_order_mark_and_refuses_deep_nesting(tmp_path):

@@ -71,7 +71,7 @@ def _doubts(collection: Collection, config: TrainConfig) -> list[str]:
             doubts.append(f"label {value}: no training case has it")
     if config.validation and not _validation(collection, config)[1]:
         doubts.append(
-            f"validation = {config.validation:g} of {_many(len(collection.train), 'case')} is none: "
+            f"validation = {config.validation:g} of the training cases is no whole patient: "
             "there will be no best.ckpt"
         )
     return doubts

@@ -166,9 +166,14 @@ def load_data(
 
 
 def _check_validation(collection: Collection, config: TrainConfig) -> None:
-    """Something is left to learn from."""
+    """Something is left to learn from, and something to watch."""
     names = [case.name for case in collection.train]
-    learn, _ = split_validation(names, collection.patients, config.validation, config.seed)
+    learn, validate = split_validation(names, collection.patients, config.validation, config.seed)
+    if config.halve_after and not validate:
+        raise UserError(
+            f"halve_after watches the validation share, but validation = {config.validation:g} of the "
+            "training cases is no whole patient; set it higher, or remove halve_after"
+        )
     classes = {*collection.label_values} - {0}
     if not any(collection.found[name].values & classes for name in learn):
         raise UserError(

@@ -102,7 +102,10 @@ def split_names(
 
 
 def split_validation(names: Sequence[str], groups: Mapping[str, str], share: float, seed: int) -> Split:
-    """Set a seeded share of the training cases aside, whole patients; none if it comes to less than a case.
+    """Set a seeded share of the training cases aside, whole patients.
+
+    It is none if it comes to less than a case, or if patients are so large that it would come to more than
+    three times the share.
 
     Raises:
         UserError: nothing would be left to train on.
@@ -110,13 +113,15 @@ def split_validation(names: Sequence[str], groups: Mapping[str, str], share: flo
     patients = list(dict.fromkeys(groups[name] for name in names))
     order = np.random.default_rng(seed).permutation(len(patients)).tolist()
     count = max(1, round(share * len(patients))) if round(share * len(names)) else 0
-    if count >= len(patients):
-        raise UserError(
-            f"validation = {share:g} of {len(patients)} patients in {len(names)} cases leaves nothing to "
-            "train on; set it lower, or 0"
-        )
     chosen = {patients[i] for i in order[:count]}
-    return _part(list(names), {name for name in names if groups[name] in chosen})
+    learn, validate = _part(list(names), {name for name in names if groups[name] in chosen})
+    if len(validate) > 3 * share * len(names):
+        return list(names), []
+    if not learn:
+        raise UserError(
+            f"validation = {share:g} of {len(names)} cases leaves nothing to train on; set it lower, or 0"
+        )
+    return learn, validate
 
 
 def _split_by_prefix(folder: Path, names: list[str], test_prefix: str | Sequence[str]) -> Split:
