@@ -130,10 +130,12 @@ def test_convert_splits_by_patient_and_always_alike(tmp_path):
     ("spoil", "words"),
     [
         (lambda s: (s / "training/Utrecht/0/pre/T1.nii.gz").unlink(), r"Utrecht/0/pre/T1.nii.gz: is missing"),
-        (lambda s: (s / "training/Utrecht/0/pre/T1.nii.gz").write_bytes(b"x"), "not readable as NIfTI"),
+        (lambda s: (s / "training/Utrecht/0/pre/T1.nii.gz").write_bytes(b"x"), "T1.nii.gz: cannot be read"),
         (lambda s: write(s / "training/Utrecht/0/pre/T1.nii.gz", volume(0, (4, 4, 3))), r"shape \(4, 4, 3\)"),
-        (lambda s: write(s / "training/Utrecht/0/pre/T1.nii.gz", np.ones(SHAPE)), "constant"),
-        (lambda s: write(s / "training/Utrecht/0/pre/T1.nii.gz", np.ones((4, 4))), "a volume was expected"),
+        (lambda s: write(s / "training/Utrecht/0/pre/T1.nii.gz", np.ones(SHAPE)), "one value everywhere"),
+        (lambda s: write(s / "training/Utrecht/0/pre/T1.nii.gz", np.ones((4, 4))), r"shape \(4, 4\)"),
+        (lambda s: write(s / "training/Utrecht/0/wmh.nii.gz", np.ones((4, 4))), "a volume was expected"),
+        (lambda s: write(s / "training/Utrecht/0/wmh.nii.gz", truth() + 0.5), "not integers"),
         (lambda s: write(s / "Utrecht/0/wmh.nii.gz", truth()), "the same case as|is missing"),
     ],
 )

@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tifffile
@@ -19,7 +18,7 @@ from monai.transforms.spatial.array import Resize
 from boundaryloss.training.callbacks import Progress
 from boundaryloss.training.directories import prepare_directory
 from boundaryloss.training.errors import UserError
-from boundaryloss.training.files import atomic_write, write_labels
+from boundaryloss.training.files import atomic_write, read_label_map, read_raw, write_labels
 from boundaryloss.training.names import check_names
 from boundaryloss.training.split import group_names
 
@@ -111,15 +110,18 @@ def _check(name: str, source: Path, volumes: list[Volume]) -> None:
 
 def _slices(volume: Volume, keep: tuple[int, ...]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Image (modality, 256, 256) and labels (256, 256), uint8, along the third axis."""
-    labels = _read(volume.labels)
+    labels, _ = read_label_map(volume.labels)
+    if labels.ndim != 3:
+        raise UserError(f"{volume.labels}: shape {labels.shape}, but a volume was expected")
     images = []
     for path in volume.images:
-        image = _read(path)
-        if image.shape != labels.shape:
-            raise UserError(f"{path}: shape {image.shape}, but {volume.labels.name} has {labels.shape}")
+        image = read_raw(path)[0].astype(np.float32)
+        if image.shape != (1, *labels.shape):
+            raise UserError(f"{path}: shape {image.shape[1:]}, but {volume.labels.name} has {labels.shape}")
+        image = image[0]
         low, high = image.min(), image.max()
-        if not np.isfinite([low, high]).all() or low == high:
-            raise UserError(f"{path}: constant, or not all numbers; leave the case out")
+        if low == high:
+            raise UserError(f"{path}: one value everywhere; leave the case out")
         images.append((image - low) / (high - low))
     image = _resized(np.stack(images), "bilinear")
     classes = _resized(np.where(np.isin(labels, keep), labels, 0)[None], "nearest")[0]
@@ -133,19 +135,6 @@ def _resized(volume: np.ndarray, mode: str) -> np.ndarray:
         return volume
     slices = np.moveaxis(volume, 3, 0)
     return np.stack([np.asarray(Resize((SIZE, SIZE), mode=mode)(part)) for part in slices], axis=3)
-
-
-def _read(path: Path) -> np.ndarray:
-    import nibabel
-
-    try:
-        image: Any = nibabel.load(path)  # pyright: ignore[reportPrivateImportUsage]
-        array = np.asarray(image.dataobj, np.float32)
-    except Exception as error:  # nibabel, gzip and zlib each have their own
-        raise UserError(f"{path}: not readable as NIfTI ({error}); unpack the archive once more") from None
-    if array.ndim != 3:
-        raise UserError(f"{path}: shape {array.shape}, but a volume was expected")
-    return array
 
 
 def _write_split(path: Path, names: list[str], tested: int) -> None:
