@@ -69,7 +69,7 @@ def check_spacing(spacing: Any, axes: int | None = None) -> list[float]:
         return [1.0] * (axes or 0)
     steps = spacing.tolist() if hasattr(spacing, "tolist") else spacing
     steps = [steps] if isinstance(steps, (int, float)) else steps
-    if not isinstance(steps, Sequence) or not all(hasattr(step, "__float__") for step in steps):
+    if not isinstance(steps, Sequence) or not all(map(_is_number, steps)):
         raise TypeError(f"spacing must be numbers, one for each axis, such as (1.0, 0.5), got {spacing!r}")
     if len(steps) not in ((2, 3) if axes is None else (axes,)):
         raise ValueError(
@@ -80,6 +80,10 @@ def check_spacing(spacing: Any, axes: int | None = None) -> list[float]:
     if not all(least <= step <= most for step in steps):
         raise ValueError(f"spacing must be positive and finite, from {least:g} to {most:g}, got {steps}")
     return steps
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) or hasattr(value, "__float__")  # NumPy's and others
 
 
 def kind_of(value: object) -> str:
