@@ -6,13 +6,16 @@ each case, computed by itself from the same weights on one thread, is the same t
 
 import csv
 import os
+import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 from datasets import write_slices
 
+from boundaryloss.training.callbacks import EndTogether
 from boundaryloss.training.checkpoints import read_checkpoint
 from boundaryloss.training.config import TrainConfig, write_config
 from boundaryloss.training.errors import UserError
@@ -83,6 +86,16 @@ def test_train_in_two_processes_gives_the_metrics_of_one(folder):
 def test_train_by_torchrun_gives_the_metrics_of_one(folder):
     start = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
     assert_same(folder / "single", run(folder, "torchrun", *start))
+
+
+def test_end_together_kills_the_others_before_their_watcher_sees_it():
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    trainer = SimpleNamespace(strategy=SimpleNamespace(launcher=SimpleNamespace(procs=[child])))
+    EndTogether().on_exception(trainer, None, KeyboardInterrupt())
+    assert child.wait() == -signal.SIGKILL and trainer.strategy.launcher.procs == []
+    child.stdin.close()
+    trainer.strategy.launcher = None  # one process
+    EndTogether().on_exception(trainer, None, KeyboardInterrupt())
 
 
 @pytest.mark.parametrize(

@@ -146,5 +146,7 @@ class EndTogether(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Kill them before they notice, each with an error of its own, that nobody answers."""
-        for process in getattr(trainer.strategy.launcher, "procs", ()):
+        processes = getattr(trainer.strategy.launcher, "procs", [])
+        for process in processes:
             process.kill()
+        processes.clear()  # or Lightning, which watches them, would kill the first process, too
