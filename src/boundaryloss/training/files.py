@@ -37,7 +37,7 @@ SUFFIXES = (*PNG, *TIFF, *JPEG, ".nii", ".nii.gz")
 
 @contextmanager
 def atomic_write(path: Path, what: str, *, keep_as: Path | None = None) -> Iterator[BinaryIO]:
-    """A file to write to that takes the place of `path` when it is whole; until then `path` stays as it is.
+    """Give a file to write to that takes the place of `path` when it is whole; until then `path` stays.
 
     What was there before is then called `keep_as`, if that is given.
 
@@ -80,7 +80,7 @@ def make_folder(path: Path) -> None:
 
 
 def stem(path: Path) -> str:
-    """The name of a case: the file's name without its suffix, be it ``.nii.gz``."""
+    """Return the name of a case: the file's name without its suffix, be it ``.nii.gz``."""
     name = path.name
     for suffix in sorted(SUFFIXES, key=len, reverse=True):
         if name.lower().endswith(suffix):
@@ -89,7 +89,7 @@ def stem(path: Path) -> str:
 
 
 def checked_spacing(spacing: Sequence[float], axes: int) -> tuple[float, ...]:
-    """The spacing a user gave, if it fits."""
+    """Return the spacing a user gave, if it fits."""
     if len(spacing) != axes or not all(np.isfinite(step) and step > 0 for step in spacing):
         raise UserError(
             f"spacing {tuple(spacing)}: give {axes} positive numbers, the size of a voxel along each axis"
@@ -116,7 +116,11 @@ def read_image(path: Path, windows: Sequence[Sequence[float]] = ()) -> tuple[np.
 
 
 def read_raw(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
-    """The finite values of an image file as they are, (C, *space), and its spacing."""
+    """Read the values of an image as they are, (C, *space), and its spacing in mm.
+
+    Raises:
+        UserError: the file is damaged or ambiguous, or holds NaN, infinite or complex values.
+    """
     array, spacing = _read(path)
     if array.ndim == len(spacing):
         array = array[None]
