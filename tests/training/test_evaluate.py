@@ -257,3 +257,19 @@ def test_evaluate_with_a_wrong_folder_loads_nothing_heavy(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "[]\n" and "x: no such folder" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"tolerance": float("nan")}, "tolerance nan"),
+        ({"threshold": float("inf")}, "threshold inf"),
+        ({"labels": (0,)}, "labels"),
+        ({"labels": (255, -1)}, "labels"),
+        ({"labels": (255, 7)}, "no file has the label 7"),
+    ],
+)
+def test_evaluate_refuses_settings_that_judge_nothing(folders, setting, words):
+    with pytest.raises(UserError, match=words):
+        run(folders, **setting)
+    assert not (folders / "out").exists()

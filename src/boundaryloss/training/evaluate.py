@@ -64,6 +64,7 @@ def evaluate(
         UserError: Nothing can be compared, or `out` holds something else; nothing is written then.
     """
     predictions, truth, out = Path(predictions), Path(truth), Path(out)
+    _check_settings(tolerance, labels, threshold)
     pairs, trained = find_pairs(predictions, truth, allow_missing=allow_missing, split=split)
     mark = {"predictions": str(predictions.resolve()), "truth": str(truth.resolve())}
     _check_out(out, mark)
@@ -161,6 +162,8 @@ class _Judge:
                 f"{predictions}: predictions have the values {sorted(self.mine)}, the truth "
                 f"{sorted(self.true)}; write the same values"
             )
+        if absent := [value for value in self.labels or () if value not in self.mine | self.true]:
+            raise UserError(f"{truth}: no file has the label {absent[0]} that is to be judged; give others")
         if not self.mine and not self.true:
             raise UserError(f"{truth}: all masks and predictions are empty; nothing to compare")
         labels = self.regions or self.labels or sorted(self.mine | self.true)
@@ -209,6 +212,15 @@ def _layout(truth: Path, labels: Sequence[int] | None) -> Layout | None:
                 raise UserError(f"{folder / 'dataset.json'}: has regions: labels cannot choose; leave it out")
             return layout
     return None
+
+
+def _check_settings(tolerance: float, labels: Sequence[int] | None, threshold: float | None) -> None:
+    if not np.isfinite(tolerance) or tolerance < 0:
+        raise UserError(f"tolerance {tolerance}: give a distance in mm, 0 or more")
+    if threshold is not None and not np.isfinite(threshold):
+        raise UserError(f"threshold {threshold}: give a number")
+    if labels is not None and not (labels and min(labels) > 0):
+        raise UserError(f"labels {list(labels)}: give the values of objects, which are above 0")
 
 
 def _check_out(out: Path, mark: dict[str, str]) -> None:
