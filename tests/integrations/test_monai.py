@@ -311,6 +311,12 @@ def test_signed_distance_map_transform_refuses_what_is_no_label_map(labels):
         SignedDistanceMap(num_classes=2)(labels)
 
 
+@pytest.mark.parametrize("labels", [None, [[[0, 1]]]])
+def test_signed_distance_map_transform_refuses_what_is_no_tensor(labels):
+    with pytest.raises(TypeError, match="must be a tensor or an array"):
+        SignedDistanceMap(num_classes=2)(labels)
+
+
 def test_signed_distance_map_of_a_dictionary_replaces_or_adds():
     assert SignedDistanceMapD is SignedDistanceMapDict is SignedDistanceMapd
     item = {"label": LABELS[2][0], "other": LABELS[2][1]}

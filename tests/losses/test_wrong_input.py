@@ -64,6 +64,17 @@ def test_loss_refuses_a_mask_that_is_no_tensor(loss):
         loss(LOGITS, LABELS, mask=LABELS.bool().numpy())
 
 
+def test_losses_and_maps_refuse_sparse_tensors():
+    for call in (
+        lambda: BoundaryLoss()(LOGITS.to_sparse(), LABELS),
+        lambda: BoundaryLoss()(LOGITS, LABELS.to_sparse()),
+        lambda: signed_distance_map(LABELS.to_sparse(), 2),
+        lambda: distance_transform(LABELS.bool().to_sparse(), spacing=(1, 1)),
+    ):
+        with pytest.raises(TypeError, match=r"must be dense, got torch.sparse_coo; use \w+\.to_dense\(\)"):
+            call()
+
+
 SPACINGS = ["12", {1: 1.0, 2: 1.0}, {1.0, 2.0}, (1, "2"), (1, None), (1, 1j), [[1.0, 2.0]], iter([1, 2])]
 BEYOND = [(1, float("nan")), (1e18, 1e18), (1e-23, 1.0), (0, 1), (-1, 1), (1, float("inf"))]
 WITH_SPACING = [

@@ -14,9 +14,11 @@ _SPACINGS = 1e-12, 1e12  # so that squared distances stay well inside float32
 
 
 def check_tensor(name: str, value: Any) -> None:
-    """Raise TypeError if `value` is no tensor."""
+    """Raise TypeError if `value` is no dense tensor."""
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} must be a tensor, got {kind_of(value)}; use torch.as_tensor({name})")
+    if value.layout != torch.strided:
+        raise TypeError(f"{name} must be dense, got {value.layout}; use {name}.to_dense()")
 
 
 def check_floating(name: str, value: Any) -> None:

@@ -13,7 +13,6 @@ from boundaryloss.distance.checks import (
     check_tensor,
     computable,
     is_integer,
-    kind_of,
 )
 
 Boundary = Literal["interface", "pixel"]
@@ -147,8 +146,9 @@ def distance_transform(mask: Tensor, *, spacing: Sequence[float] | None = None) 
         >>> distance_transform(mask, spacing=(3, 1))[:, 1].tolist()
         [1.0, 3.1622776985168457]
     """
-    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-        raise TypeError(f"mask must be a bool tensor, got {kind_of(mask)}; use mask.bool()")
+    check_tensor("mask", mask)
+    if mask.dtype != torch.bool:
+        raise TypeError(f"mask must be a bool tensor, got {mask.dtype}; use mask.bool()")
     if spacing is None:
         space = {2: 2, 4: 2, 5: 3}.get(mask.ndim)
         if space is None:

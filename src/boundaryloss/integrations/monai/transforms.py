@@ -71,6 +71,8 @@ class SignedDistanceMap(Transform):
         if spacing is None and isinstance(tracked, MetaTensor):
             spacing = _spacing_of(tracked)
         values = convert_to_tensor(img, track_meta=False)
+        if not isinstance(values, Tensor):
+            raise TypeError(f"the label map must be a tensor or an array, got {type(img).__name__}")
         objects = values[None] > 0.5 if self.num_classes is None else _one_label_map(values)
         phi = signed_distance_map(
             objects,
