@@ -137,7 +137,7 @@ def test_report_shows_only_losses_as_losses(tmp_path):
 @pytest.mark.parametrize(
     "name", ["run.json", "cases.csv", "operating_points.csv", "metrics.csv", "planes.npz"]
 )
-@pytest.mark.parametrize("content", [b"", b"{", b"name,label\nx,7\n", None])
+@pytest.mark.parametrize("content", [b"", b"{", b"a,b\n\0,\xff\n", None])
 def test_a_damaged_file_of_a_comparison_is_named(tmp_path, name, content):
     out = write_made(tmp_path / "out", seeds=(0,), cases=1)
     path = out / "runs/m1-fold0-seed0" / name

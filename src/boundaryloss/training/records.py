@@ -58,7 +58,7 @@ def truth_of(batch: Batch, index: int) -> tuple[np.ndarray, np.ndarray]:
 def write_images(experiment: Experiment, out: Path, data: list[RunData]) -> None:
     """images.npz: one plane of every tested case, image and truth."""
     path, arrays = out / "images.npz", {}
-    if path.exists() and {f"image/{name}" for fold in data for name in fold.test.names} <= {*np.load(path)}:
+    if {f"image/{name}" for fold in data for name in fold.test.names} <= _names(path):
         return
     for fold in data:
         for batch in Loaders(fold, experiment.methods[0].config).test_dataloader():
@@ -67,6 +67,15 @@ def write_images(experiment: Experiment, out: Path, data: list[RunData]) -> None
                 grey, truth = (image.clip(0, 1) * 255).round().astype(np.uint8), truth_of(batch, index)[0]
                 arrays[f"image/{name}"], arrays[f"truth/{name}"] = plane(grey, truth), plane(truth, truth)
     write_arrays(path, arrays)
+
+
+def _names(path: Path) -> set[str]:
+    """What an .npz file holds; nothing if it is missing or damaged, for then it is made again."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name for name, _ in arrays.items()}  # reads them all
+    except Exception:  # zip, zlib and NumPy each have their own error for damaged bytes
+        return set()
 
 
 def plane(array: np.ndarray, truth: np.ndarray) -> np.ndarray:
