@@ -5,6 +5,7 @@ A measure is a ratio of two sums over cases, such as lesions found / lesions. It
 independently: the patient if a patient has several cases, else the case.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -76,6 +77,7 @@ def difference(first: np.ndarray, second: np.ndarray) -> Difference:
     )
 
 
+@functools.lru_cache(maxsize=2)
 def resample(seeds: int, units: int) -> tuple[np.ndarray, np.ndarray]:
     """How often each seed (as a share) and each unit (as a count) is drawn: (resample, n) both."""
     random = np.random.default_rng(0)
