@@ -51,7 +51,7 @@ def run(folder, *arguments) -> int:
         ("train", (callbacks.Scores, "on_test_batch_end"), signal.SIGHUP),
         ("predict", (predict, "write_labels"), signal.SIGTERM),
         ("predict", (predict, "write_labels"), signal.SIGINT),
-        ("evaluate", (evaluate, "case_metrics"), signal.SIGTERM),
+        ("evaluate", (evaluate, "find_pairs"), signal.SIGTERM),
         ("compare", (callbacks.Steps, "on_train_batch_end"), signal.SIGTERM),
     ],
 )
@@ -94,7 +94,7 @@ def test_an_end_of_file_is_no_interruption(folder, monkeypatch):
     def end(*args, **options):
         raise EOFError("half a file")
 
-    monkeypatch.setattr(evaluate, "case_metrics", end)
+    monkeypatch.setattr(evaluate, "find_pairs", end)
     monkeypatch.chdir(folder)
     with pytest.raises(EOFError, match="half a file"):
         cli.main(list(COMMANDS["evaluate"]))
