@@ -115,7 +115,7 @@ def test_evaluate_leaves_out_unlabelled_voxels(tmp_path):
     labels = {"background": 0, "lesion": 1, "ignore": 2}
     (tmp_path / "data/dataset.json").write_text(json.dumps({"channel_names": {"0": "MR"}, "labels": labels}))
     for where in ("data", "data/labelsTr"):
-        (summary,) = evaluate(tmp_path / "out", tmp_path / where, tmp_path / "scores")
+        (summary,) = evaluate(tmp_path / "out", tmp_path / where, tmp_path / "scores" / where)
         assert (summary["dice"], summary["false_lesions_per_image"]) == (1.0, 0.0)
 
 
