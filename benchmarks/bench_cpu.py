@@ -138,7 +138,7 @@ PEERS = {"SciPy": by_scipy, "edt": by_edt, "OpenCV": by_opencv, "SimpleITK": by_
 
 def check(labels, classes):
     """Ours is SciPy's up to the -1 inside, and each peer computes what it is taken for."""
-    ours = signed_distance_map(torch.from_numpy(labels), classes, boundary="pixel").numpy()
+    ours = signed_distance_map(torch.from_numpy(labels), classes, contour="centers").numpy()
     theirs = each_mask(labels, classes, by_scipy)
     np.testing.assert_allclose(ours, np.where(theirs < 0, theirs + 1, theirs), rtol=1e-6, atol=1e-6)
     image = labels[:1]
@@ -175,8 +175,8 @@ def measure(labels, classes, threads):
     floor = torch.empty(len(labels), classes - 1, *labels.shape[1:])
     ours = in_turn(
         {
-            "interface": lambda: signed_distance_map(tensor, classes),
-            "pixel": lambda: signed_distance_map(tensor, classes, boundary="pixel"),
+            "faces": lambda: signed_distance_map(tensor, classes),
+            "centers": lambda: signed_distance_map(tensor, classes, contour="centers"),
         }
     )
     # Apart, since torch's own threads spin for a while after it, on the cores that the others need.
@@ -199,7 +199,7 @@ def run(only, thread_counts):
             unit = 1e9 / (labels.size * (classes - 1))
             times = {n: s * unit for n, s in measure(labels, classes, threads).items()}
             best = min(times[n] for n in PEERS if n in times)
-            rows.append({"case": name, "threads": threads, **times, "ratio": best / times["interface"]})
+            rows.append({"case": name, "threads": threads, **times, "ratio": best / times["faces"]})
             print(name, threads, {k: round(v, 2) for k, v in times.items()}, flush=True)
     return rows
 
@@ -225,7 +225,7 @@ def losses(threads):
         "MONAI HausdorffDTLoss": HausdorffDTLoss(**monai),
         "MONAI DiceCELoss": DiceCELoss(to_onehot_y=True, softmax=True),
     }
-    ours, theirs = BoundaryLoss(boundary="pixel")(logits, labels), works["MONAI BoundaryLoss"](logits, labels)
+    ours, theirs = BoundaryLoss(contour="centers")(logits, labels), works["MONAI BoundaryLoss"](logits, labels)
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
     def step(loss):
@@ -291,7 +291,7 @@ def main():
     options = parser.parse_args()
     threads = sorted(set(options.threads))
     rows = run(options.case, threads)
-    show("maps, ns per voxel and foreground class", rows, ["interface", "pixel", "floor", *PEERS], "ratio")
+    show("maps, ns per voxel and foreground class", rows, ["faces", "centers", "floor", *PEERS], "ratio")
     for kind in ("", "lesions"):
         ratios = [row["ratio"] for row in rows if row["threads"] == threads[0] and kind in row["case"]]
         if ratios:

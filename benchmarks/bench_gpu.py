@@ -155,7 +155,7 @@ def measure(labels, classes, clock, speed, scipy):
     half = logits.numel() * logits.element_size()
     loss_floor = (voxels * labels.element_size() + 4 * maps * (2 * space - 2) + 4 * half) / speed
     row = {"map floor": map_floor, "map": clock(lambda: signed_distance_map(labels, classes))}
-    row["map pixel"] = clock(lambda: signed_distance_map(labels, classes, boundary="pixel"))
+    row["map pixel"] = clock(lambda: signed_distance_map(labels, classes, contour="centers"))
     row |= {"loss floor": loss_floor, "loss": clock(forward_backward(BoundaryLoss(), logits, labels))}
     everywhere = torch.ones_like(labels, dtype=torch.bool)
     unfused = lambda x, y: BoundaryLoss()(x, y, mask=everywhere)  # noqa: E731

@@ -30,8 +30,8 @@ VARIANTS = {
     "dicece": {"loss": "dicece"},
     "dicece+boundary": {"loss": "dicece+boundary"},
     "dicece+boundary, map of the volume": {"loss": "dicece+boundary", "map_from": "volume"},
-    "dicece+boundary, balanced": {"loss": "dicece+boundary", "schedule": "balance"},
-    "dicece+boundary, balanced, log": {"loss": "dicece+boundary", "schedule": "balance", "form": "log"},
+    "dicece+boundary, balanced": {"loss": "dicece+boundary", "weighting": "ratio"},
+    "dicece+boundary, balanced, log": {"loss": "dicece+boundary", "weighting": "ratio", "form": "log"},
 }
 
 
@@ -75,7 +75,7 @@ def main() -> None:
     base = TrainConfig(
         epochs=1, batch_size=2, patch=(64, 64, 32), patches_per_case=5, network="dynunet",
         features=(16, 32, 64, 128), validation=0.0, augment=("flip",), accelerator=arguments.accelerator,
-        schedule="constant",
+        weighting="constant",
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

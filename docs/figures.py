@@ -9,7 +9,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from boundaryloss import Balance, BoundaryLoss, Increase, Rebalance, signed_distance_map
+from boundaryloss import BoundaryLoss, GradientRatio, Increase, Rebalance, signed_distance_map
 
 SIDE = 48
 TRUTH, PREDICTION = "#0072b2", "#d55e00"
@@ -85,7 +85,7 @@ def draw_identity(path: Path) -> None:
         title="A row: background, then object from voxel 6",
     )
     steps = range(7)
-    loss = BoundaryLoss(activation="none", as_distance=True, reduction="sum")
+    loss = BoundaryLoss(activation=None, as_distance=True, reduction="sum")
     moved = [
         torch.stack([1 - (torch.arange(10) >= 6 - k).float(), (torch.arange(10) >= 6 - k).float()])
         for k in steps
@@ -104,8 +104,8 @@ def draw_conventions(path: Path) -> None:
     """One row in both conventions."""
     row = torch.tensor([0, 0, 1, 1, 1, 0, 0, 0, 1, 0, 0])
     figure = Figure(figsize=(9.6, 2.6), layout="constrained")
-    for axes, boundary in zip(figure.subplots(1, 2, sharey=True), ("interface", "pixel"), strict=True):
-        phi = signed_distance_map(row.view(1, 1, -1), 2, boundary=boundary)[0, 0, 0]
+    for axes, contour in zip(figure.subplots(1, 2, sharey=True), ("faces", "centers"), strict=True):
+        phi = signed_distance_map(row.view(1, 1, -1), 2, contour=contour)[0, 0, 0]
         axes.bar(range(len(row)), phi, color=[TRUTH if inside else PREDICTION for inside in row])
         for index, value in enumerate(phi):
             axes.text(
@@ -117,13 +117,13 @@ def draw_conventions(path: Path) -> None:
             )
         axes.axhline(0, color="black", linewidth=0.8)
         axes.set(
-            xticks=range(len(row)), xticklabels=row.tolist(), title=f'boundary="{boundary}"', ylim=(-2.2, 3)
+            xticks=range(len(row)), xticklabels=row.tolist(), title=f'contour="{contour}"', ylim=(-2.2, 3)
         )
     save(figure, path)
 
 
 def draw_schedules(path: Path) -> None:
-    """The boundary weight over the epochs; of `Balance` the ratio it holds."""
+    """The boundary weight over the epochs; of `GradientRatio` the ratio it holds."""
     figure = Figure(figsize=(9.6, 2.8), layout="constrained")
     axes = figure.subplots()
     epochs = range(101)
@@ -131,7 +131,7 @@ def draw_schedules(path: Path) -> None:
     axes.plot(
         epochs, [Rebalance()(epoch)[0] for epoch in epochs], label="Rebalance(): weight of the region loss"
     )
-    axes.plot(epochs, [Balance()(epoch)[1] for epoch in epochs], label="Balance(): ratio of the gradients")
+    axes.plot(epochs, [GradientRatio().at(epoch) for epoch in epochs], label="GradientRatio(): ratio of the gradients")
     axes.set(xlabel="epoch")
     axes.legend()
     save(figure, path)

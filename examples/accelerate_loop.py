@@ -10,12 +10,12 @@ from boundaryloss import Increase, RegionBoundaryLoss
 
 accelerator = Accelerator()
 model = network()
-criterion = RegionBoundaryLoss(DiceCELoss(to_onehot_y=True, softmax=True), schedule=Increase(step=0.01))
+criterion = RegionBoundaryLoss(DiceCELoss(to_onehot_y=True, softmax=True), weighting=Increase(step=0.01))
 criterion.to(accelerator.device)
 optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
 loader = DataLoader(TensorDataset(*lesions()), batch_size=8, shuffle=True)
 model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
-accelerator.register_for_checkpointing(criterion)  # `save_state` keeps the epoch of the schedule
+accelerator.register_for_checkpointing(criterion)  # `save_state` keeps its epoch
 
 for epoch in range(16):
     criterion.set_epoch(epoch)

@@ -15,7 +15,7 @@ class Segmentation(lightning.LightningModule):
         super().__init__()
         self.network = network()
         region = DiceCELoss(to_onehot_y=True, softmax=True)
-        self.loss = RegionBoundaryLoss(region, schedule=Increase(step=0.01))
+        self.loss = RegionBoundaryLoss(region, weighting=Increase(step=0.01))
 
     def training_step(self, batch, batch_idx):
         images, labels = batch

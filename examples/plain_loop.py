@@ -9,7 +9,7 @@ from boundaryloss import Increase, RegionBoundaryLoss
 images, labels = lesions()
 model = network()
 optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-criterion = RegionBoundaryLoss(DiceCELoss(to_onehot_y=True, softmax=True), schedule=Increase(step=0.01))
+criterion = RegionBoundaryLoss(DiceCELoss(to_onehot_y=True, softmax=True), weighting=Increase(step=0.01))
 
 for epoch in range(16):
     criterion.set_epoch(epoch)  # the weight of the boundary term

@@ -25,7 +25,7 @@ loss = "gdl"
 
 [methods."GDL + boundary"]
 loss = "gdl+boundary"
-schedule = "constant"
+weighting = "constant"
 """
 
 

@@ -56,7 +56,7 @@ def scipy_map(mask: np.ndarray, spacing: tuple[float, ...], boundary: str) -> np
     """The signed map by SciPy alone, in double precision."""
     if not mask.any() or mask.all():
         return np.zeros(mask.shape)
-    if boundary == "pixel":
+    if boundary == "centers":
         outside = distance_transform_edt(~mask, sampling=spacing)
         inside = distance_transform_edt(mask, sampling=spacing)
         return np.where(mask, spacing[0] - inside, outside)

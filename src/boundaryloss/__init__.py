@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from boundaryloss.distance import distance_transform, signed_distance_map
     from boundaryloss.losses import BoundaryLoss, LogBoundaryLoss, RegionBoundaryLoss, boundary_loss
-    from boundaryloss.schedules import Balance, Constant, Increase, Rebalance
+    from boundaryloss.schedules import Constant, GradientRatio, Increase, Rebalance
 
 __all__ = [
-    "Balance",
     "BoundaryLoss",
     "Constant",
+    "GradientRatio",
     "Increase",
     "LogBoundaryLoss",
     "Rebalance",
@@ -28,7 +28,7 @@ __all__ = [
 _HOMES = {
     "distance": ("signed_distance_map", "distance_transform"),
     "losses": ("boundary_loss", "BoundaryLoss", "LogBoundaryLoss", "RegionBoundaryLoss"),
-    "schedules": ("Constant", "Increase", "Rebalance", "Balance"),
+    "schedules": ("Constant", "Increase", "Rebalance", "GradientRatio"),
 }
 
 

@@ -372,7 +372,7 @@ def convert(dataset: str, source: Path, out: Path) -> None:
 @cli.command()
 @click.argument("labels", type=FOLDER)
 @click.option("--out", type=FOLDER, required=True, help="NIfTI (.nii, .nii.gz) or TIFF (.tif) to write.")
-@click.option("--boundary", type=click.Choice(["interface", "pixel"]), default="interface", show_default=True)
+@click.option("--boundary", type=click.Choice(["faces", "centers"]), default="faces", show_default=True)
 @click.option("--spacing", help="Voxel size in mm, e.g. 0.8,0.5.  [default: as the file says; 1 for PNG]")
 @click.option("--labels", "keep", help="Label values to map, e.g. 3 or 1,3.  [default: all but 0]")
 @click.option("--threshold", type=float, help="Of a grey picture: what is above it is the object.")
@@ -387,7 +387,7 @@ def distmap(
         _numbers(keep, int, "--labels takes whole numbers such as 3 or 1,3"),
     )
     picture = write_distance_map(
-        labels, out, boundary=boundary, spacing=steps, keep=values, threshold=threshold
+        labels, out, contour=contour, spacing=steps, keep=values, threshold=threshold
     )
     click.echo(f"{out}\n{picture}")
 

@@ -1,4 +1,7 @@
-"""Epoch -> (region weight, boundary weight): frozen, pure, standard library only.
+"""How the two terms are weighted: frozen, pure, standard library only.
+
+A schedule is any function: epoch -> (region weight, boundary weight). `GradientRatio` is none: the weight that
+it asks for is measured, by `RegionBoundaryLoss`.
 
 An early boundary term can collapse a run to an empty prediction, since its gradient is tens of times
 the region loss's until the object is found. The growing schedules therefore begin with exactly 0.
@@ -110,31 +113,33 @@ class Rebalance:
 
 
 @dataclass(frozen=True)
-class Balance:
-    r""":math:`L_R + \alpha L_B` with the weight that keeps the gradients in a given ratio.
+class GradientRatio:
+    r""":math:`L_R + \alpha L_B` with the weight that holds the gradients in a given ratio.
 
-    .. math:: \alpha = \min\left(\rho(epoch) \, \frac{|g_R|}{|g_B|}, \; limit\right), \qquad
-              \rho(epoch) = ratio \cdot \min(epoch / ramp, 1)
+    .. math:: \alpha = \min\left(\rho \, \frac{|g_R|}{|g_B|}, \; limit\right), \qquad
+              \rho = ratio \cdot \min(epoch / ramp, 1)
 
-    with :math:`|g_R|`, :math:`|g_B|` running means of the norms of the two terms' gradients at the logits. No
-    constant does this: within a few epochs :math:`|g_B| / |g_R|` falls by a factor of hundreds. As the ratio
-    has no unit, it does not depend on spacing, image size or region loss either.
+    with :math:`|g_R|`, :math:`|g_B|` running means of the norms of the two terms' gradients at the logits.
+    No constant fits: the ratio of the two changes by a factor of hundreds during training. As it has no unit,
+    it does not depend on spacing, image size or region loss either.
 
-    A `RegionBoundaryLoss` measures the norms in every backward pass, at the price of one pass over the
-    logits, and uses them from the next step on.
+    It is a weighting for `RegionBoundaryLoss`, which measures the norms in the forward pass, every ten steps
+    of training, on a detached copy of the logits. The weights are then numbers like those of any schedule.
 
     Args:
-        ratio: how hard the boundary term pulls in the end, beside a region term that pulls with 1.
-        ramp: epochs until then, for instance a quarter of the run; 0: from the start.
+        ratio: norm of the weighted boundary gradient, divided by that of the region gradient.
+        ramp: epochs until the ratio is reached, for instance a quarter of the run; 0: from the start.
         limit: the largest alpha.
 
     Raises:
         ValueError: a negative or non-finite number, or a negative epoch.
 
+    The official code has no such weighting.
+
     Example:
-        >>> schedule = Balance(ratio=0.2, ramp=10)
-        >>> schedule(0), schedule(5), schedule(500)  # rho, not alpha
-        ((1.0, 0.0), (1.0, 0.1), (1.0, 0.2))
+        >>> weighting = GradientRatio(ratio=0.2, ramp=10)
+        >>> weighting.at(0), weighting.at(5), weighting.at(500)
+        (0.0, 0.1, 0.2)
     """
 
     ratio: float = 0.5
@@ -144,10 +149,10 @@ class Balance:
     def __post_init__(self) -> None:
         _check(ratio=self.ratio, ramp=self.ramp, limit=self.limit)
 
-    def __call__(self, epoch: int) -> tuple[float, float]:
-        """Region weight and ratio of the gradients in `epoch`, counted from 0."""
+    def at(self, epoch: int) -> float:
+        """Return the ratio in `epoch`, counted from 0."""
         _check(epoch=epoch)
-        return 1.0, self.ratio * (min(epoch / self.ramp, 1.0) if self.ramp else 1.0)
+        return self.ratio * (min(epoch / self.ramp, 1.0) if self.ramp else 1.0)
 
 
 def _check(**values: float) -> None:

@@ -147,20 +147,20 @@ def random_labels(seed, device):
     labels *= torch.rand(labels.shape, generator=g) < draw(0.003, 0.05, 0.5, 0.97, 1.0)
     for axis in range(1, labels.ndim):
         labels = labels.repeat_interleave(grain, axis).narrow(axis, 0, shape[axis - 1])
-    boundary = draw("interface", "interface", "pixel")
+    contour = draw("faces", "faces", "centers")
     spacing = [1.0] * len(shape) if draw(0, 1) else [draw(0.3, 1.0, 2.0, 5.5) for _ in shape]
-    spacing = spacing[:1] * len(shape) if boundary == "pixel" else spacing
+    spacing = spacing[:1] * len(shape) if contour == "centers" else spacing
     dtype = draw(torch.uint8, torch.int16, torch.int32, torch.int64)
-    return labels.to(device, dtype), classes, spacing, boundary
+    return labels.to(device, dtype), classes, spacing, contour
 
 
 @on_gpu
 def test_signed_distance_map_on_the_gpu_agrees_on_10000_random_cases(device):
     for seed in range(10_000):
-        labels, classes, spacing, boundary = random_labels(seed, "cpu")
-        expected = signed_distance_map(labels, classes, spacing=spacing, boundary=boundary)
-        ours = signed_distance_map(labels.to(device), classes, spacing=spacing, boundary=boundary).cpu()
-        exact = set(spacing) == {1.0} and boundary == "interface"
+        labels, classes, spacing, contour = random_labels(seed, "cpu")
+        expected = signed_distance_map(labels, classes, spacing=spacing, contour=contour)
+        ours = signed_distance_map(labels.to(device), classes, spacing=spacing, contour=contour).cpu()
+        exact = set(spacing) == {1.0} and contour == "faces"
         torch.testing.assert_close(ours, expected, rtol=0 if exact else 1e-5, atol=0, msg=f"seed {seed}")
 
 

@@ -29,30 +29,30 @@ def assert_same(ours, theirs, exact):
 
 
 @pytest.mark.parametrize("name", gallery())
-@pytest.mark.parametrize("boundary", ["interface", "pixel"])
-def test_signed_distance_map_agrees_with_scipy(name, boundary):
+@pytest.mark.parametrize("contour", ["faces", "centers"])
+def test_signed_distance_map_agrees_with_scipy(name, contour):
     mask = gallery()[name]
     for spacing in SPACINGS[mask.ndim]:
-        if boundary == "pixel" and len(set(spacing)) > 1:
+        if contour == "centers" and len(set(spacing)) > 1:
             continue
-        expected = torch.from_numpy(scipy_map(mask.numpy(), spacing, boundary))
-        ours = at_every_level(signed_distance_map, mask[None, None], spacing=spacing, boundary=boundary)[0, 0]
+        expected = torch.from_numpy(scipy_map(mask.numpy(), spacing, contour))
+        ours = at_every_level(signed_distance_map, mask[None, None], spacing=spacing, contour=contour)[0, 0]
         assert_same(ours, expected, exact=set(spacing) == {1})
-        definition = reference.signed_distance(mask[None, None], 2, 1, spacing, FACE_OFFSET[boundary])[0, 0]
+        definition = reference.signed_distance(mask[None, None], 2, 1, spacing, FACE_OFFSET[contour])[0, 0]
         assert_same(definition, expected, exact=set(spacing) == {1})
 
 
 @pytest.mark.parametrize("name", label_maps())
-@pytest.mark.parametrize("boundary", ["interface", "pixel"])
+@pytest.mark.parametrize("contour", ["faces", "centers"])
 @pytest.mark.parametrize("include_background", [False, True])
-def test_signed_distance_map_agrees_with_the_reference_on_labels(name, boundary, include_background):
+def test_signed_distance_map_agrees_with_the_reference_on_labels(name, contour, include_background):
     labels, classes = label_maps()[name]
     ours = at_every_level(
-        signed_distance_map, labels[None], classes, boundary=boundary, include_background=include_background
+        signed_distance_map, labels[None], classes, contour=contour, include_background=include_background
     )
     first = 0 if include_background else 1
     expected = reference.signed_distance(
-        labels[None, None], classes, first, [1.0] * labels.ndim, FACE_OFFSET[boundary]
+        labels[None, None], classes, first, [1.0] * labels.ndim, FACE_OFFSET[contour]
     )
     assert torch.equal(ours, expected)
 
@@ -73,16 +73,16 @@ def test_signed_distance_map_agrees_with_scipy_on_any_labels(data):
     labels = labels.permute(*order).contiguous().permute(*np.argsort(order).tolist())  # any strides
     if data.draw(st.booleans()):
         labels = labels.flip(-1)[..., :: data.draw(st.integers(1, 2))]
-    boundary = data.draw(st.sampled_from(["interface", "pixel"]))
+    contour = data.draw(st.sampled_from(["faces", "centers"]))
     steps = st.sampled_from([1.0, 0.3, 2.0, 5.5])
     spacing = (
         tuple(data.draw(steps) for _ in shape)
-        if boundary == "interface"
+        if contour == "faces"
         else (data.draw(steps),) * len(shape)
     )
-    ours = at_every_level(signed_distance_map, labels[None], classes, spacing=spacing, boundary=boundary)
+    ours = at_every_level(signed_distance_map, labels[None], classes, spacing=spacing, contour=contour)
     for label in range(1, classes):
-        expected = scipy_map((labels == label).numpy(), spacing, boundary)
+        expected = scipy_map((labels == label).numpy(), spacing, contour)
         assert_same(ours[0, label - 1], torch.from_numpy(expected), exact=set(spacing) == {1.0})
 
 
@@ -212,7 +212,7 @@ def test_signed_distance_map_pixel_reproduces_the_seed_one_image_at_a_time_and_l
     labels = torch.randint(0, 4, (3, 24, 31), generator=torch.Generator().manual_seed(7))
     labels[:, 5:20, 5:20] = torch.tensor([1, 2, 3])[:, None, None]
     one_hot = torch.nn.functional.one_hot(labels, 4).permute(0, 3, 1, 2).float().numpy()
-    ours = signed_distance_map(labels, 4, boundary="pixel", include_background=True)
+    ours = signed_distance_map(labels, 4, contour="centers", include_background=True)
     for i in range(3):
         assert np.array_equal(ours[i : i + 1].numpy(), seeds_map(one_hot[i : i + 1]))
     assert np.abs(ours.numpy() - seeds_map(one_hot)).max() > 5  # the seed's batch is a spatial axis
@@ -239,8 +239,8 @@ LABELS = torch.zeros(1, 4, 5, dtype=torch.long)
         ((LABELS, 2), {"spacing": (1, -2)}, ValueError, "positive"),
         ((LABELS, 2), {"spacing": (1, float("nan"))}, ValueError, "positive"),
         ((LABELS, 2), {"spacing": (1, float("inf"))}, ValueError, "finite"),
-        ((LABELS, 2), {"spacing": (1, 2), "boundary": "pixel"}, ValueError, "interface"),
-        ((LABELS, 2), {"boundary": "edge"}, ValueError, "'interface' or 'pixel'"),
+        ((LABELS, 2), {"spacing": (1, 2), "contour": "centers"}, ValueError, "faces"),
+        ((LABELS, 2), {"contour": "edge"}, ValueError, "'faces' or 'centers'"),
     ],
 )
 def test_signed_distance_map_refuses(arguments, keywords, error, message):

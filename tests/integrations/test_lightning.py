@@ -81,14 +81,14 @@ pytestmark = [
 
 
 def test_boundary_schedule_counts_epochs(tmp_path):
-    _, module = fit(tmp_path, RegionBoundaryLoss(cross_entropy, schedule=Rebalance(step=0.25)), epochs=3)
+    _, module = fit(tmp_path, RegionBoundaryLoss(cross_entropy, weighting=Rebalance(step=0.25)), epochs=3)
     weights = torch.tensor(module.weights_of_steps)
     expected = torch.tensor([(1, 0), (1, 0), (0.75, 0.25), (0.75, 0.25), (0.5, 0.5), (0.5, 0.5)])
     torch.testing.assert_close(weights, expected)
 
 
 def test_boundary_schedule_counts_steps_of_the_optimiser(tmp_path):
-    loss = RegionBoundaryLoss(torch.nn.CrossEntropyLoss(), schedule=Increase(step=0.125))
+    loss = RegionBoundaryLoss(torch.nn.CrossEntropyLoss(), weighting=Increase(step=0.125))
     _, module = fit(tmp_path, loss, "step")
     assert [alpha for _, alpha in module.weights_of_steps] == [0, 0.125, 0.25, 0.375]
     _, module = fit(tmp_path, loss, "step", accumulate_grad_batches=2)
@@ -96,7 +96,7 @@ def test_boundary_schedule_counts_steps_of_the_optimiser(tmp_path):
 
 
 def test_boundary_schedule_logs_terms_and_weights_by_epoch(tmp_path):
-    loss = RegionBoundaryLoss(torch.nn.CrossEntropyLoss(), schedule=Increase(start=0.0625, step=0.25))
+    loss = RegionBoundaryLoss(torch.nn.CrossEntropyLoss(), weighting=Increase(start=0.0625, step=0.25))
     trainer, _ = fit(tmp_path, loss, epochs=1)
     module = Network(loss)
     terms = []
@@ -115,7 +115,7 @@ def test_boundary_schedule_logs_terms_and_weights_by_epoch(tmp_path):
 
 
 def test_boundary_schedule_logs_every_step(tmp_path):
-    loss = RegionBoundaryLoss(torch.nn.CrossEntropyLoss(), schedule=Increase(step=0.25))
+    loss = RegionBoundaryLoss(torch.nn.CrossEntropyLoss(), weighting=Increase(step=0.25))
     logger = CSVLogger(tmp_path)
     fit(tmp_path, loss, "step", logger=logger)
     logger.save()
@@ -130,7 +130,7 @@ def test_boundary_schedule_counts_a_step_of_two_optimisers_once(tmp_path):
         return [alpha for _, alpha in module.weights_of_steps]
 
     def loss():
-        return RegionBoundaryLoss(torch.nn.CrossEntropyLoss(), schedule=Increase(step=0.125))
+        return RegionBoundaryLoss(torch.nn.CrossEntropyLoss(), weighting=Increase(step=0.125))
 
     trainer, module = fit(tmp_path, loss(), "step", network=TwoOptimisers)
     assert trainer.global_step == 6
@@ -144,7 +144,7 @@ def test_boundary_schedule_counts_a_step_of_two_optimisers_once(tmp_path):
 @pytest.mark.parametrize("interval", ["epoch", "step"])
 def test_boundary_schedule_resumes(tmp_path, interval):
     def loss():
-        return RegionBoundaryLoss(torch.nn.CrossEntropyLoss(), schedule=Increase(step=0.125))
+        return RegionBoundaryLoss(torch.nn.CrossEntropyLoss(), weighting=Increase(step=0.125))
 
     _, whole = fit(tmp_path, loss(), interval, epochs=4)
     trainer, first = fit(tmp_path, loss(), interval, epochs=2)
@@ -175,7 +175,7 @@ def test_boundary_schedule_finds_a_loss_inside_another(tmp_path):
         def forward(self, logits, labels):
             return 0.5 * (self.inner(logits, labels) + self.inner(logits[..., ::2], labels[..., ::2]))
 
-    inner = RegionBoundaryLoss(torch.nn.CrossEntropyLoss(), schedule=Increase(step=0.5))
+    inner = RegionBoundaryLoss(torch.nn.CrossEntropyLoss(), weighting=Increase(step=0.5))
     trainer, module = fit(tmp_path, Halved(inner))
     assert [alpha for _, alpha in module.weights_of_steps] == [0, 0, 0.5, 0.5]
     assert "loss.inner/boundary" in trainer.callback_metrics

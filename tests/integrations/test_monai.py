@@ -23,7 +23,7 @@ from monai.transforms import (
 )
 
 import boundaryloss
-from boundaryloss import Balance, Constant, Increase, RegionBoundaryLoss, signed_distance_map
+from boundaryloss import Constant, GradientRatio, Increase, RegionBoundaryLoss, signed_distance_map
 from boundaryloss.integrations.monai import (
     BoundaryLoss,
     DiceCEBoundaryLoss,
@@ -45,7 +45,7 @@ LABELS[3][1, 0, 3:5, 3:5, 3:5] = 2
 
 
 def same_as_monai(input, target, **arguments):
-    mine = BoundaryLoss(**arguments, boundary="pixel")
+    mine = BoundaryLoss(**arguments, contour="centers")
     first, second = input.clone().requires_grad_(), input.clone().requires_grad_()
     value, expected = mine(first, target), monai.losses.BoundaryLoss(**arguments)(second, target)
     torch.testing.assert_close(value, expected, atol=1e-6, rtol=1e-6)
@@ -113,7 +113,7 @@ def test_monai_boundary_loss_refuses_shapes_that_do_not_match():
 def test_monai_boundary_loss_has_the_options_of_ours():
     labels = LABELS[3].clone()
     labels[:, :, 0] = 255
-    options = {"spacing": (2.0, 1.0, 0.5), "as_distance": True, "normalize": "max", "ignore_index": 255}
+    options = {"spacing": (2.0, 1.0, 0.5), "as_distance": True, "ignore_index": 255}
     mine = BoundaryLoss(False, to_onehot_y=True, softmax=True, **options)
     expected = boundaryloss.BoundaryLoss(**options)
     torch.testing.assert_close(mine(LOGITS[3], labels), expected(LOGITS[3], labels))
@@ -160,7 +160,7 @@ def test_monai_losses_are_made_from_a_bundle():
                     "softmax": True,
                     "to_onehot_y": True,
                     "squared_pred": True,
-                    "schedule": {"_target_": "boundaryloss.Increase", "step": 0.1},
+                    "weighting": {"_target_": "boundaryloss.Increase", "step": 0.1},
                 },
             },
             "preprocessing": {
@@ -174,17 +174,17 @@ def test_monai_losses_are_made_from_a_bundle():
     expected = boundaryloss.BoundaryLoss(spacing=(3, 1), include_background=True)
     torch.testing.assert_close(boundary(LOGITS[2], LABELS[2]), expected(LOGITS[2], LABELS[2]))
     loss = parser.get_parsed_content("loss").loss
-    assert loss.schedule == Increase(step=0.1)
+    assert loss.weighting == Increase(step=0.1)
     assert loss.region.dice.squared_pred
     assert parser.get_parsed_content("preprocessing")({"label": LABELS[2][0]})["label"].shape == (2, 13, 11)
 
 
 def test_monai_loss_is_made_from_a_block_that_auto3dseg_has_not_resolved():
     config = {"multiclass": True, "loss": {"_target_": "boundaryloss.integrations.monai.DiceCEBoundaryLoss"}}
-    config["loss"] |= {"softmax": "$@multiclass", "to_onehot_y": "$@multiclass", "schedule": 0.02}
+    config["loss"] |= {"softmax": "$@multiclass", "to_onehot_y": "$@multiclass", "weighting": 0.02}
     block = ConfigParser(config).get_parsed_content("loss", instantiate=False).config  # its SegResNet's way
     loss = ConfigParser(block).get_parsed_content()
-    assert loss.schedule == Constant(0.02) and loss.boundary.softmax
+    assert loss.weighting == Constant(0.02) and loss.boundary.softmax
 
 
 def test_dice_ce_boundary_loss_is_the_sum_of_its_terms():
@@ -360,7 +360,7 @@ def test_signed_distance_map_goes_back_to_the_grid_of_the_file():
 
 
 def test_dice_ce_boundary_loss_balances_meta_tensors_and_returns_plain_ones():
-    loss = DiceCEBoundaryLoss(to_onehot_y=True, softmax=True, schedule=Balance(ratio=0.5, ramp=0))
+    loss = DiceCEBoundaryLoss(to_onehot_y=True, softmax=True, weighting=GradientRatio(ratio=0.5, ramp=0))
     for _ in range(2):
         value = loss(MetaTensor(LOGITS[2]).requires_grad_(), MetaTensor(LABELS[2]))
         value.backward()

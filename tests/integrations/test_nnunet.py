@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from boundaryloss import Balance, BoundaryLoss, Constant, Increase, LogBoundaryLoss
+from boundaryloss import BoundaryLoss, Constant, GradientRatio, Increase, LogBoundaryLoss
 from boundaryloss.integrations.nnunet.loss import with_boundary
 
 SPACING = (2.0, 0.5, 1.0)
@@ -51,8 +51,8 @@ def boundary_of(**settings):
 
 def test_with_boundary_of_labels_adds_the_term_of_the_first_level():
     logits, target = levels(4, labels)
-    schedule = Increase(step=0.25)
-    loss = with_boundary(cross_entropy, schedule, spacing=SPACING, has_regions=False, ignore_label=None)
+    weighting = Increase(step=0.25)
+    loss = with_boundary(cross_entropy, weighting, spacing=SPACING, has_regions=False, ignore_label=None)
     region, boundary = cross_entropy(logits, target), BoundaryLoss(spacing=SPACING)(logits[0], target[0])
     assert boundary.abs() > 1e-3
     for epoch, weight in ((0, 0.0), (2, 0.5)):
@@ -114,7 +114,7 @@ def test_trainer_without_nnunet_says_what_to_install(monkeypatch):
 def test_with_boundary_balances_the_log_form():
     loss = with_boundary(
         cross_entropy,
-        Balance(ratio=0.5, ramp=0),
+        GradientRatio(ratio=0.5, ramp=0),
         spacing=SPACING,
         has_regions=False,
         ignore_label=None,

@@ -19,11 +19,11 @@ pytestmark = [
 
 HOW_TO = Path(__file__).parents[2] / "docs/how-to/nnunet.md"
 SHORT = """\
-from boundaryloss import Balance, Increase
+from boundaryloss import GradientRatio, Increase
 from boundaryloss.integrations.nnunet import trainer
 
 class nnUNetTrainerShort(trainer.{base}):
-    schedule = {schedule}
+    weighting = {weighting}
 
     def __init__(self, plans, configuration, fold, dataset_json, device):
         super().__init__(plans, configuration, fold, dataset_json, device)
@@ -34,7 +34,7 @@ LABELS = {"background": 0, "rim": 1, "core": 2}
 REGIONS = {"background": 0, "whole": [1, 2], "core": [2]}
 SCHEDULES = {
     "": "Increase(",
-    "Balance": "Balance(",
+    "Ratio": "GradientRatio(",
     "Constant": "Constant(",
     "Rebalance": "Rebalance(",
     "Gentle": "Increase(",
@@ -80,12 +80,12 @@ def planned(request, tmp_path_factory):
 
 
 def train(
-    folder, configuration, fold, *args, epochs, base="nnUNetTrainerBoundary", schedule="Increase(step=0.25)"
+    folder, configuration, fold, *args, epochs, base="nnUNetTrainerBoundary", weighting="Increase(step=0.25)"
 ):
     """The training's whole log, also of the run that it continues."""
     (folder / "trainers").mkdir(exist_ok=True)
     (folder / "trainers/short_trainer.py").write_text(
-        SHORT.format(base=base, schedule=schedule, epochs=epochs)
+        SHORT.format(base=base, weighting=weighting, epochs=epochs)
     )
     short = ("-tr", "nnUNetTrainerShort", "-device", "cpu")
     command(folder, "nnUNetv2_train", "1", configuration, fold, *short, *args)
@@ -120,7 +120,7 @@ def test_trainer_continues_with_the_weights_of_its_epoch(planned):
 
 @pytest.mark.parametrize("planned", ["plain"], indirect=True)
 def test_trainer_weighs_by_the_gradients(planned):
-    variant = {"base": "nnUNetTrainerBoundaryBalance", "schedule": "Balance(ramp=1)"}
+    variant = {"base": "nnUNetTrainerBoundaryRatio", "weighting": "GradientRatio(ramp=1)"}
     log = train(planned, "2d", "2", epochs=2, **variant)
     first, second = (float(weight) for weight in re.findall(r"boundary weight (\S+)", log))
     assert first == 0 < second < 100
@@ -134,7 +134,7 @@ def test_nnunet_finds_the_trainers_and_the_one_of_the_how_to(variant, tmp_path):
     folders = f"{tmp_path}{os.pathsep}{extension()}"
     code = (
         "from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name as find\n"
-        f"print('found', find('nnUNetTrainerBoundary{variant}').schedule)"
+        f"print('found', find('nnUNetTrainerBoundary{variant}').weighting)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | {"nnUNet_extTrainer": folders},

@@ -5,7 +5,7 @@ import torch
 from torch.autograd import gradcheck, gradgradcheck
 
 from boundaryloss import BoundaryLoss, boundary_loss, signed_distance_map
-from boundaryloss.losses import boundary
+from boundaryloss.losses import base
 
 
 def make(shape=(2, 3, 9, 11), dtype=torch.float32, seed=0):
@@ -53,7 +53,7 @@ def test_boundary_loss_module_reproduces_the_seed_one_image_at_a_time():
             inside, outside = distance_transform_edt(object_), distance_transform_edt(~object_)
             maps.append(torch.from_numpy(outside * ~object_ - (inside - 1) * object_))
         expected = (logits[i].softmax(0)[1:] * torch.stack(maps)).mean()
-        ours = BoundaryLoss(boundary="pixel")(logits[i : i + 1], labels[i : i + 1])
+        ours = BoundaryLoss(contour="centers")(logits[i : i + 1], labels[i : i + 1])
         assert float(ours) == pytest.approx(float(expected), rel=1e-6)
 
 
@@ -78,7 +78,7 @@ def test_boundary_loss_module_takes_every_form_of_binary_target():
     expected = (logits.sigmoid() * signed_distance_map(labels, 2)).mean()
     for target in (labels, labels[:, None], labels.bool(), labels[:, None].float(), labels.float()):
         torch.testing.assert_close(loss(logits, target), expected)
-    torch.testing.assert_close(BoundaryLoss(activation="none")(logits.sigmoid(), labels), expected)
+    torch.testing.assert_close(BoundaryLoss(activation=None)(logits.sigmoid(), labels), expected)
 
 
 def test_boundary_loss_module_sigmoid_counts_every_channel_of_overlapping_masks():
@@ -113,15 +113,6 @@ def test_boundary_loss_module_is_zero_with_zero_gradient_where_everything_is_ign
     assert BoundaryLoss()(logits, labels, mask=torch.zeros_like(labels, dtype=torch.bool)).item() == 0
 
 
-def test_boundary_loss_module_normalizes_each_map():
-    logits, labels = make((2, 4, 9, 11))
-    labels[labels == 3] = 0  # class 3 is absent: its map stays zero
-    phi = signed_distance_map(labels, 4)
-    largest = phi.abs().amax((2, 3), keepdim=True)
-    expected = (logits.softmax(1)[:, 1:] * torch.where(largest > 0, phi / largest, phi)).mean()
-    torch.testing.assert_close(BoundaryLoss(normalize="max")(logits, labels), expected)
-
-
 def test_boundary_loss_module_spacing_of_the_call_overrides_the_module():
     logits, labels = make()
     expected = BoundaryLoss(spacing=(3, 0.5))(logits, labels)
@@ -148,7 +139,7 @@ def test_boundary_loss_module_as_distance_is_the_papers_identity_for_half_spaces
     shape[axis] = 24
     position = torch.arange(24).view([-1 if a == axis else 1 for a in range(3)]).expand(shape)
     truth, moved = (position < 10).long(), (position < 10 + k).float()
-    loss = BoundaryLoss(activation="none", spacing=spacing, as_distance=True, reduction="sum")
+    loss = BoundaryLoss(activation=None, spacing=spacing, as_distance=True, reduction="sum")
     integral = float(loss(moved[None, None], truth[None])) * math.prod(spacing)
     area = 25 * math.prod(spacing) / spacing[axis]
     assert integral / area == pytest.approx(k**2 / 2 * spacing[axis] ** 2, rel=1e-6)
@@ -180,7 +171,7 @@ def test_boundary_loss_module_as_distance_converges_for_balls(dimensions, sizes,
     for n in sizes:
         step = 2 / n
         loss = BoundaryLoss(
-            activation="none", spacing=(step,) * dimensions, as_distance=True, reduction="sum"
+            activation=None, spacing=(step,) * dimensions, as_distance=True, reduction="sum"
         )
         truth, grown = ball(dimensions, n, small), ball(dimensions, n, large)
         value = float(loss(grown[None, None].float(), truth[None].long())) * step**dimensions
@@ -191,8 +182,8 @@ def test_boundary_loss_module_as_distance_converges_for_balls(dimensions, sizes,
     assert 0.65 < rate < 1.2
 
 
-@pytest.mark.parametrize("activation", ["softmax", "sigmoid", "none"])
-@pytest.mark.parametrize("options", [{}, {"as_distance": True}, {"reduction": "none"}, {"normalize": "max"}])
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid", None])
+@pytest.mark.parametrize("options", [{}, {"as_distance": True}, {"reduction": "none"}])
 def test_boundary_loss_module_gradients_are_right(activation, options):
     logits, labels = make((2, 3, 4, 5), torch.float64)
     logits.requires_grad_()
@@ -238,7 +229,7 @@ def test_boundary_loss_module_of_an_empty_batch_is_zero():
     assert loss.item() == 0
 
 
-@pytest.mark.parametrize("options", [{}, {"ignore_index": 255}, {"normalize": "max"}, {"as_distance": True}])
+@pytest.mark.parametrize("options", [{}, {"ignore_index": 255}, {"as_distance": True}])
 def test_boundary_loss_module_reads_no_value_on_the_host(options):
     with torch.device("meta"):  # tensors without values: reading one raises; on the CPU nothing waits
         logits, labels = torch.zeros(2, 3, 9, 11), torch.zeros(2, 9, 11, dtype=torch.long)
@@ -287,8 +278,7 @@ def test_boundary_loss_module_refuses_a_mask_of_another_shape(mask):
     "options",
     [
         {"activation": "relu"},
-        {"boundary": "edge"},
-        {"normalize": "min"},
+        {"contour": "edge"},
         {"reduction": "avg"},
         {"spacing": (0, 1)},
     ],
@@ -306,10 +296,10 @@ def test_boundary_loss_refuses_shapes_that_differ():
 def test_boundary_loss_module_warns_once_if_there_is_never_an_object():
     loss, labels = BoundaryLoss(), torch.zeros(1, 6, 6, dtype=torch.long)
     logits = torch.zeros(1, 2, 6, 6)
-    for _ in range(boundary.EMPTY_BATCHES - 1):
+    for _ in range(base.EMPTY_BATCHES - 1):
         loss(logits, labels)
     loss(logits, torch.eye(6, dtype=torch.long)[None])  # there is one after all
-    for _ in range(boundary.EMPTY_BATCHES - 1):
+    for _ in range(base.EMPTY_BATCHES - 1):
         loss(logits, labels)
     with pytest.warns(UserWarning, match="the values of the labels"):
         loss(logits, labels)

@@ -5,7 +5,7 @@ import torch
 
 from boundaryloss import BoundaryLoss, RegionBoundaryLoss
 from boundaryloss.distance import op
-from boundaryloss.losses import fused
+from boundaryloss.losses import op as loss_op
 
 pytest.importorskip("triton")
 
@@ -37,7 +37,7 @@ def both(monkeypatch):
             patch.setattr(op, "triton_runs_on", lambda _: True)
             ours = value_and_gradient(*arguments, **keywords)
         with monkeypatch.context() as patch:
-            patch.setattr(fused, "takes", lambda *_: False)
+            patch.setattr(BoundaryLoss, "_is_ordinary", lambda *_: False)
             return ours, value_and_gradient(*arguments, **keywords)
 
     yield run
@@ -59,7 +59,7 @@ def assert_close(ours, theirs):
     [
         {},
         {"reduction": "sum", "as_distance": True, "include_background": True},
-        {"boundary": "pixel", "spacing": (2, 2)},
+        {"contour": "centers", "spacing": (2, 2)},
     ],
 )
 def test_fused_loss_is_the_ordinary_one(activation, options, both):
@@ -119,7 +119,7 @@ def test_fused_loss_has_a_second_derivative(monkeypatch):
         return torch.autograd.grad((slope**2).sum(), x)[0]
 
     with monkeypatch.context() as patch:
-        patch.setattr(fused, "takes", lambda *_: False)
+        patch.setattr(BoundaryLoss, "_is_ordinary", lambda *_: False)
         expected = curvature()
     monkeypatch.setattr(op, "triton_runs_on", lambda _: True)
     assert expected.any()
@@ -139,28 +139,27 @@ def test_fused_loss_refuses_a_label_that_is_no_class(monkeypatch):
     ("options", "keywords", "ordinary"),
     [
         ({}, {}, True),
-        ({"activation": "none"}, {}, False),
+        ({"activation": None}, {}, False),
         ({"reduction": "none"}, {}, False),
-        ({"normalize": "max"}, {}, False),
-        ({"ignore_index": 255}, {}, False),
         ({}, {"mask": torch.ones(2, 4, 5, dtype=torch.bool, device=DEVICE)}, False),
     ],
 )
 def test_fused_loss_is_for_the_ordinary_case(options, keywords, ordinary, monkeypatch):
     monkeypatch.setattr(op, "triton_runs_on", lambda _: True)
     mask = keywords.get("mask")
-    assert fused.takes(BoundaryLoss(**options), make((2, 3, 4, 5))[0], mask) == ordinary
-    assert not fused.takes(BoundaryLoss(**options), make((2, 3, 4, 5), torch.float64)[0], mask)
-    assert not fused.takes(BoundaryLoss(**options), make((2, 9, 4, 5))[0], mask)
-    assert not fused.takes(BoundaryLoss(**options), make((0, 3, 4, 5))[0], mask)
+    is_ordinary = BoundaryLoss(**options)._is_ordinary
+    assert is_ordinary(make((2, 3, 4, 5))[0], mask) == ordinary
+    assert not is_ordinary(make((2, 3, 4, 5), torch.float64)[0], mask)
+    assert not is_ordinary(make((2, 9, 4, 5))[0], mask)
+    assert not is_ordinary(make((0, 3, 4, 5))[0], mask)
 
 
 def test_fused_loss_ops_pass_opcheck():
     logits, labels = make((1, 2, 3, 4))
     arguments = (logits.requires_grad_(), labels[:, None], 2, 1, [1.0, 2.0], 0.5, True, False)
-    torch.library.opcheck(fused._integral, arguments)
+    torch.library.opcheck(loss_op.sum_and_gradient, arguments)
     torch.library.opcheck(
-        fused._scaled, (logits.detach().bfloat16(), torch.tensor(0.3, device=DEVICE), False)
+        loss_op._scaled, (logits.detach().bfloat16(), torch.tensor(0.3, device=DEVICE), False)
     )
 
 

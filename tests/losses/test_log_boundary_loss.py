@@ -39,7 +39,7 @@ def test_log_boundary_loss_is_its_formula_for_several_classes():
     torch.testing.assert_close(LogBoundaryLoss()(logits, LABELS), expected)
     masks = one_hot(LABELS, 3).movedim(-1, 1)
     torch.testing.assert_close(LogBoundaryLoss()(logits, masks), expected)
-    torch.testing.assert_close(LogBoundaryLoss(activation="none")(logits.softmax(1), LABELS), expected)
+    torch.testing.assert_close(LogBoundaryLoss(activation=None)(logits.softmax(1), LABELS), expected)
 
 
 def test_log_boundary_loss_gradient_is_closed_form_where_the_integral_s_vanishes():
@@ -54,7 +54,7 @@ def test_log_boundary_loss_gradient_is_closed_form_where_the_integral_s_vanishes
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_log_boundary_loss_gradcheck(activation, monkeypatch):
-    monkeypatch.setattr("boundaryloss.losses.log.LIFT", 1.0)  # constant, as the gradient takes it
+    monkeypatch.setattr("boundaryloss.losses.functional.LIFT", 1.0)  # constant, as the gradient takes it
     masks = one_hot(LABELS, 3).movedim(-1, 1)
     loss = LogBoundaryLoss(activation=activation, include_background=True)
     assert torch.autograd.gradcheck(lambda x: loss(x, masks), new_logits(dtype=torch.double))
@@ -123,9 +123,9 @@ def test_log_boundary_loss_takes_an_ignored_class_for_absent():
 def test_log_boundary_loss_takes_a_map_of_one_s_own():
     logits = new_logits()
     phi = signed_distance_map(LABELS, 3)
-    torch.testing.assert_close(LogBoundaryLoss().integrate(logits, phi), LogBoundaryLoss()(logits, LABELS))
-    torch.testing.assert_close(BoundaryLoss().integrate(logits, phi), BoundaryLoss()(logits, LABELS))
-    absent = LogBoundaryLoss().integrate(logits, torch.zeros_like(phi))
+    torch.testing.assert_close(LogBoundaryLoss().from_map(logits, phi), LogBoundaryLoss()(logits, LABELS))
+    torch.testing.assert_close(BoundaryLoss().from_map(logits, phi), BoundaryLoss()(logits, LABELS))
+    absent = LogBoundaryLoss().from_map(logits, torch.zeros_like(phi))
     torch.testing.assert_close(absent, LogBoundaryLoss()(logits, torch.zeros_like(LABELS)))
 
 

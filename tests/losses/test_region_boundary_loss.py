@@ -6,9 +6,9 @@ from monai.losses import DiceCELoss, GeneralizedDiceLoss
 from torch.nn.functional import cross_entropy
 
 from boundaryloss import (
-    Balance,
     BoundaryLoss,
     Constant,
+    GradientRatio,
     Increase,
     LogBoundaryLoss,
     Rebalance,
@@ -21,7 +21,7 @@ LABELS = torch.randint(0, 3, (2, 9, 11), generator=torch.Generator().manual_seed
 
 @pytest.mark.parametrize("schedule", [Constant(0.05), Increase(step=0.1), Rebalance(step=0.1)])
 def test_region_boundary_loss_is_the_weighted_sum(schedule):
-    loss = RegionBoundaryLoss(cross_entropy, schedule=schedule)
+    loss = RegionBoundaryLoss(cross_entropy, weighting=schedule)
     region, boundary = cross_entropy(LOGITS, LABELS), BoundaryLoss()(LOGITS, LABELS)
     for epoch in (0, 1, 7):
         loss.set_epoch(epoch)
@@ -46,7 +46,7 @@ def test_region_boundary_loss_begins_with_the_region_loss_alone():
 
 @pytest.mark.filterwarnings("ignore:the boundary loss begins with a weight of 1")
 def test_region_boundary_loss_passes_spacing_and_mask_to_the_boundary_term():
-    loss = RegionBoundaryLoss(cross_entropy, schedule=Constant(1.0))
+    loss = RegionBoundaryLoss(cross_entropy, weighting=Constant(1.0))
     mask = LABELS != 1
     expected = cross_entropy(LOGITS, LABELS) + BoundaryLoss()(LOGITS, LABELS, spacing=(2, 3), mask=mask)
     torch.testing.assert_close(loss(LOGITS, LABELS, spacing=(2, 3), mask=mask), expected)
@@ -73,16 +73,16 @@ def weighted():
 
 
 def test_region_boundary_loss_has_a_state_of_tensors():
-    states = RegionBoundaryLoss(weighted(), schedule=Balance()).state_dict()
+    states = RegionBoundaryLoss(weighted(), weighting=GradientRatio()).state_dict()
     assert all(isinstance(state, torch.Tensor) for state in states.values())
 
 
-@pytest.mark.parametrize("schedule", [Balance(), Increase()])
+@pytest.mark.parametrize("schedule", [GradientRatio(), Increase()])
 @pytest.mark.parametrize(
-    "other", [weighted(), *(RegionBoundaryLoss(weighted(), schedule=s) for s in (Balance(), Increase()))]
+    "other", [weighted(), *(RegionBoundaryLoss(weighted(), weighting=s) for s in (GradientRatio(), Increase()))]
 )
 def test_region_boundary_loss_loads_a_checkpoint_of_another_loss(other, schedule):
-    loss = RegionBoundaryLoss(torch.nn.CrossEntropyLoss(torch.zeros(3)), schedule=schedule)
+    loss = RegionBoundaryLoss(torch.nn.CrossEntropyLoss(torch.zeros(3)), weighting=schedule)
     loss.set_epoch(3)
     state = in_a_network(other).state_dict()
     keys = set(state)
@@ -93,7 +93,7 @@ def test_region_boundary_loss_loads_a_checkpoint_of_another_loss(other, schedule
 
 
 def test_region_boundary_loss_loads_a_checkpoint_that_knows_no_loss():
-    loss = RegionBoundaryLoss(cross_entropy, schedule=Balance())
+    loss = RegionBoundaryLoss(cross_entropy, weighting=GradientRatio())
     in_a_network(loss).load_state_dict(in_a_network(torch.nn.Identity()).state_dict())
     with pytest.raises(RuntimeError, match=r'Unexpected key\(s\) in state_dict: "network.weight"'):
         loss.load_state_dict(in_a_network(loss).state_dict())
@@ -115,14 +115,40 @@ def test_region_boundary_loss_compiles_once_for_all_epochs():
     assert compiles == 1
 
 
-@pytest.mark.parametrize("schedule", [Constant(0.5), Rebalance(start=0.5), lambda epoch: (0.0, 0.01)])
-def test_region_boundary_loss_warns_of_a_heavy_start(schedule):
+@pytest.mark.parametrize("weighting", [0.5, Rebalance(start=0.5), lambda epoch: (0.0, 0.01)])
+def test_region_boundary_loss_warns_of_a_heavy_start(weighting):
     with pytest.warns(UserWarning, match="begins at 0"):
-        RegionBoundaryLoss(cross_entropy, schedule=schedule)
-    RegionBoundaryLoss(cross_entropy, BoundaryLoss(normalize="max"), schedule)  # has no unit: who knows
-    RegionBoundaryLoss(cross_entropy, LogBoundaryLoss(), schedule)
+        RegionBoundaryLoss(cross_entropy, weighting=weighting)
+    RegionBoundaryLoss(cross_entropy, LogBoundaryLoss(), weighting)
 
 
-def test_region_boundary_loss_refuses_what_is_no_loss():
-    with pytest.raises(TypeError, match="region"):
-        RegionBoundaryLoss("dice")
+def test_region_boundary_loss_takes_a_number_as_its_weight():
+    loss = RegionBoundaryLoss(cross_entropy, LogBoundaryLoss(), 0.25)
+    expected = cross_entropy(LOGITS, LABELS) + 0.25 * LogBoundaryLoss()(LOGITS, LABELS)
+    torch.testing.assert_close(loss(LOGITS, LABELS), expected)
+
+
+def test_region_boundary_loss_warns_once_if_nobody_sets_the_epoch(monkeypatch):
+    monkeypatch.setattr("boundaryloss.losses.combined.PATIENCE", 3)
+    loss = RegionBoundaryLoss(cross_entropy)
+    with pytest.warns(UserWarning, match="call set_epoch") as caught:
+        for _ in range(9):
+            loss(LOGITS, LABELS)
+    assert len(caught) == 1
+    set_by_hand = RegionBoundaryLoss(cross_entropy)
+    set_by_hand.set_epoch(0)
+    for other in (set_by_hand, RegionBoundaryLoss(cross_entropy, weighting=0.01)):
+        for _ in range(9):
+            other(LOGITS, LABELS)
+
+
+def test_region_boundary_loss_shows_weighting_epoch_and_weights():
+    loss = RegionBoundaryLoss(torch.nn.CrossEntropyLoss())
+    loss.set_epoch(7)
+    assert "weighting=Increase(start=0.0, step=0.01, stop=1.0), epoch=7, weights=(1, 0.07)" in repr(loss)
+
+
+def test_region_boundary_loss_says_what_labels_cross_entropy_takes():
+    loss = RegionBoundaryLoss(torch.nn.CrossEntropyLoss())
+    with pytest.raises(ValueError, match=r"pass target\.squeeze\(1\)"):
+        loss(LOGITS, LABELS[:, None])

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from boundaryloss import (
-    Balance,
     BoundaryLoss,
     Constant,
+    GradientRatio,
+    Increase,
     LogBoundaryLoss,
     RegionBoundaryLoss,
     boundary_loss,
@@ -23,7 +24,7 @@ LOSSES = [
     BoundaryLoss(),
     LogBoundaryLoss(),
     RegionBoundaryLoss(torch.nn.CrossEntropyLoss()),
-    RegionBoundaryLoss(torch.nn.CrossEntropyLoss(), LogBoundaryLoss(), Balance()),
+    RegionBoundaryLoss(torch.nn.CrossEntropyLoss(), LogBoundaryLoss(), GradientRatio()),
 ]
 WIDE = [torch.uint16, torch.uint32, torch.uint64]
 
@@ -156,9 +157,10 @@ def test_boundary_loss_refuses_what_it_cannot_multiply():
 
 
 @pytest.mark.parametrize("loss", [BoundaryLoss(as_distance=True), LogBoundaryLoss()])
-def test_integrate_refuses_a_map_of_other_channels(loss):
-    with pytest.raises(ValueError, match="channels that count"):
-        loss.integrate(LOGITS, torch.zeros(2, 2, 4, 5))
+def test_from_map_refuses_a_map_of_another_shape(loss):
+    for shape in ((2, 3, 4, 5), (2, 1, 5, 4), (2, 4, 5)):
+        with pytest.raises(ValueError, match="for the last channels of the logits"):
+            loss.from_map(LOGITS, torch.zeros(shape))
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -175,12 +177,17 @@ def test_losses_and_maps_work_on_tensors_without_values(loss):
     ("arguments", "error", "message"),
     [
         ({"region": "dice"}, TypeError, "region must be a loss"),
-        ({"boundary": "boundary"}, TypeError, r"boundary must be a loss such as BoundaryLoss\(\)"),
-        ({"schedule": 0.5}, TypeError, r"schedule must be a function of the epoch such as Constant\(0.01\)"),
-        ({"schedule": lambda epoch: 0.5}, ValueError, "schedule must give"),
-        ({"schedule": lambda epoch: (1.0, 0.5, 0.5)}, ValueError, "schedule must give"),
+        ({"region": torch.nn.CrossEntropyLoss}, TypeError, r"an instance: CrossEntropyLoss\(\)"),
+        ({"boundary": "boundary"}, TypeError, "boundary must be a loss to call"),
+        ({"boundary": BoundaryLoss}, TypeError, r"an instance: BoundaryLoss\(\)"),
+        ({"boundary": Increase()}, TypeError, r"given as weighting=Increase\("),
+        ({"boundary": 0.1}, TypeError, r"given as weighting=0\.1"),
+        ({"weighting": "increase"}, TypeError, "weighting must be a number, a GradientRatio, or a schedule"),
+        ({"weighting": GradientRatio}, TypeError, r"an instance: GradientRatio\(\)"),
+        ({"weighting": lambda epoch: 0.5}, ValueError, "weighting must give"),
+        ({"weighting": lambda epoch: (1.0, 0.5, 0.5)}, ValueError, "weighting must give"),
     ],
 )
 def test_region_boundary_loss_refuses_parts_of_another_kind(arguments, error, message):
     with pytest.raises(error, match=message):
-        RegionBoundaryLoss(**{"region": torch.nn.CrossEntropyLoss(), "schedule": Constant()} | arguments)
+        RegionBoundaryLoss(**{"region": torch.nn.CrossEntropyLoss(), "weighting": Constant()} | arguments)

@@ -11,7 +11,7 @@ FACTS = {"channels": 1, "num_classes": 2, "label_values": [0, 255], "spacing": [
 
 def test_write_config_reads_back_the_same(tmp_path):
     config = TrainConfig(
-        loss="dicece", schedule="rebalance", schedule_options={"step": 0.02}, labels=(3,), spacing=(0.5, 2.0)
+        loss="dicece", weighting="rebalance", weighting_options={"step": 0.02}, labels=(3,), spacing=(0.5, 2.0)
     )
     write_config(tmp_path / "config.toml", config, FACTS)
     assert read_config(tmp_path / "config.toml") == config
@@ -42,15 +42,15 @@ def test_as_dict_is_plain_and_inverts():
 
 
 @pytest.mark.parametrize(
-    ("schedule", "options", "expected"),
+    ("weighting", "options", "expected"),
     [
         ("increase", {}, Increase()),
         ("constant", {"alpha": 0.05}, Constant(0.05)),
         ("rebalance", {"start": 0.01}, Rebalance(start=0.01)),
     ],
 )
-def test_make_schedule_builds_what_is_named(schedule, options, expected):
-    assert TrainConfig(schedule=schedule, schedule_options=options).make_schedule() == expected
+def test_make_weighting_builds_what_is_named(weighting, options, expected):
+    assert TrainConfig(weighting=weighting, weighting_options=options).make_weighting() == expected
 
 
 @pytest.mark.parametrize(
@@ -58,9 +58,9 @@ def test_make_schedule_builds_what_is_named(schedule, options, expected):
     [
         ({"epoch": 3}, "epoch.*did you mean 'epochs'"),
         ({"loss": "gld+boundary"}, "did you mean 'gdl\\+boundary'"),
-        ({"schedule": "grow"}, "unknown schedule"),
-        ({"schedule_options": {"stepp": 1.0}}, "did you mean 'step'"),
-        ({"schedule_options": {"step": -1.0}}, "step must be"),
+        ({"weighting": "grow"}, "unknown weighting"),
+        ({"weighting_options": {"stepp": 1.0}}, "did you mean 'step'"),
+        ({"weighting_options": {"step": -1.0}}, "step must be"),
         ({"epochs": 0}, "epochs must be greater than 0"),
         ({"epochs": "ten"}, "epochs must be a whole number"),
         ({"epochs": True}, "epochs must be a whole number"),

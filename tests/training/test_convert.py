@@ -165,5 +165,5 @@ def test_experiments_of_the_paper_can_be_read(name):
 
 def test_experiments_of_the_paper_have_its_schedule():
     for name in ("isles2018", "wmh2017"):
-        schedule = read_experiment(EXPERIMENTS / f"{name}.toml").methods[1].config.make_schedule()
+        schedule = read_experiment(EXPERIMENTS / f"{name}.toml").methods[1].config.make_weighting()
         assert schedule(0) == pytest.approx((0.99, 0.01)) and schedule(199) == pytest.approx((0.01, 0.99))

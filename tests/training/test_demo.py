@@ -65,7 +65,7 @@ def test_conclusions_say_what_was_counted(comparison):
 
 
 def test_demo_settings_are_those_it_states():
-    schedule = CONFIG.make_schedule()
+    schedule = CONFIG.make_weighting()
     assert [schedule(epoch)[1] for epoch in range(3)] == pytest.approx([0.0, 0.01, 0.02])
     first, second = demo_experiment(3).methods
     assert (first.config.loss, second.config.loss, second.baseline) == ("gdl", "gdl+boundary", "GDL")

@@ -39,7 +39,7 @@ def test_write_distance_map_tiff_and_picture(labels, tmp_path):
 
 
 def test_write_distance_map_pixel_convention_and_one_label(labels, tmp_path, undrawn):
-    write_distance_map(labels, tmp_path / "map.tif", boundary="pixel", keep=[255])
+    write_distance_map(labels, tmp_path / "map.tif", contour="centers", keep=[255])
     phi = tifffile.imread(tmp_path / "map.tif")
     assert phi.shape == (16, 24)
     assert (phi[12, 20], phi[12, 15]) == (0, 5)
@@ -137,8 +137,8 @@ def test_write_distance_map_errors_say_what_to_do(labels, tmp_path):
         write_distance_map(labels, tmp_path / "map.jpg")
     with pytest.raises(UserError, match="no label 9"):
         write_distance_map(labels, tmp_path / "map.tif", keep=[9])
-    with pytest.raises(UserError, match="'interface'"):
-        write_distance_map(labels, tmp_path / "map.tif", boundary="pixel", spacing=(1, 2))
+    with pytest.raises(UserError, match="'faces'"):
+        write_distance_map(labels, tmp_path / "map.tif", contour="centers", spacing=(1, 2))
     write_labels(tmp_path / "empty.png", np.zeros((5, 5), int))
     with pytest.raises(UserError, match="no boundary"):
         write_distance_map(tmp_path / "empty.png", tmp_path / "map.tif")

@@ -113,18 +113,18 @@ def folder(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
-@pytest.mark.parametrize("schedule", ["increase", "balance"])
+@pytest.mark.parametrize("weighting", ["increase", "ratio"])
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("command", ["train", "compare", "predict"])
 def test_a_chain_of_kills_changes_nothing(
-    folder, tmp_path, monkeypatch, command, workers, schedule, processes
+    folder, tmp_path, monkeypatch, command, workers, weighting, processes
 ):
     if processes == 2 and command != "train":
         pytest.skip("these run in one process")
-    settings = f'{SETTINGS}num_workers = {workers}\nschedule = "{schedule}"\n'
+    settings = f'{SETTINGS}num_workers = {workers}\nweighting = "{weighting}"\n'
     (tmp_path / "c.toml").write_text(settings)
     (tmp_path / "e.toml").write_text(EXPERIMENT.format(settings))
-    data, moments = folder / "data", random.Random(f"{command}{workers}{schedule}{processes}")
+    data, moments = folder / "data", random.Random(f"{command}{workers}{weighting}{processes}")
     commands = {
         "train": ("train", data, "--config", tmp_path / "c.toml", "--resume", "--out"),
         "compare": ("compare", tmp_path / "e.toml", "--data", data, "--out"),
@@ -146,4 +146,4 @@ def test_a_chain_of_kills_changes_nothing(
             shutil.rmtree(out)
     assert run((*commands[command], out), processes) == 0
     assert contents(out) == contents(tmp_path / "whole")
-    print(f"\n{command}, {workers} workers, {schedule}, {processes} processes: {sent}, then equal")
+    print(f"\n{command}, {workers} workers, {weighting}, {processes} processes: {sent}, then equal")

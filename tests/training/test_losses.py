@@ -32,7 +32,7 @@ def test_make_loss_prefers_the_truth(name, batch):
 
 @pytest.mark.parametrize("name", ["ce", "dice", "gdl", "dicece"])
 def test_make_loss_with_boundary_is_the_weighted_sum(name, batch):
-    config = TrainConfig(schedule="rebalance", schedule_options={"step": 0.25})
+    config = TrainConfig(weighting="rebalance", weighting_options={"step": 0.25})
     combined = make_loss(f"{name}+boundary", config, (0.5, 2.0))
     assert isinstance(combined, RegionBoundaryLoss)
     combined.set_epoch(1)
@@ -50,13 +50,13 @@ def test_make_loss_official_cuts_distances_to_whole_pixels():
 
 
 def test_make_loss_monai_is_ours_with_pixels(batch):
-    monai, ours = make_loss("monai.BoundaryLoss", TrainConfig()), BoundaryLoss(boundary="pixel")
+    monai, ours = make_loss("monai.BoundaryLoss", TrainConfig()), BoundaryLoss(contour="centers")
     torch.testing.assert_close(monai(*batch), ours(*batch))
 
 
 @pytest.mark.parametrize("term", ["monai.BoundaryLoss", "official.BoundaryLoss"])
 def test_make_loss_with_another_term_follows_the_schedule(term, batch):
-    combined = make_loss(f"ce+{term}", TrainConfig(schedule="constant", schedule_options={"alpha": 0.5}))
+    combined = make_loss(f"ce+{term}", TrainConfig(weighting="constant", weighting_options={"alpha": 0.5}))
     region, boundary = make_loss("ce", TrainConfig())(*batch), make_loss(term, TrainConfig())(*batch)
     torch.testing.assert_close(combined(*batch), region + 0.5 * boundary)
 

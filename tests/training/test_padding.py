@@ -15,13 +15,13 @@ def test_pad_edges_repeats_what_is_outermost_and_cut_back_inverts():
     assert pad_edges(values, (1, 3)) is values
 
 
-@pytest.mark.parametrize("boundary", ["interface", "pixel"])
+@pytest.mark.parametrize("contour", ["faces", "centers"])
 @pytest.mark.parametrize("shape", [(7, 9), (5, 6, 4)])
-def test_pad_edges_changes_no_distance(shape, boundary):
+def test_pad_edges_changes_no_distance(shape, contour):
     labels = torch.randint(0, 6, (4, *shape), generator=torch.Generator().manual_seed(0))
     padded = pad_edges(labels, tuple(2 * n + 3 for n in shape))
-    phi = signed_distance_map(padded, 6, boundary=boundary)
-    torch.testing.assert_close(cut_back(phi, shape), signed_distance_map(labels, 6, boundary=boundary))
+    phi = signed_distance_map(padded, 6, contour=contour)
+    torch.testing.assert_close(cut_back(phi, shape), signed_distance_map(labels, 6, contour=contour))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (16, 16), (16, 40), (17, 31), (32, 48)])

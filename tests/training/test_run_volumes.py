@@ -17,7 +17,7 @@ from boundaryloss.training.run import load_data, train
 
 SLICES = Path(__file__).parents[2] / ".." / "shared" / "data" / "ms_flair_2d"
 TINY = TrainConfig(
-    loss="dicece+boundary", schedule="constant", schedule_options={"alpha": 0.01}, epochs=1, batch_size=4,
+    loss="dicece+boundary", weighting="constant", weighting_options={"alpha": 0.01}, epochs=1, batch_size=4,
     patch=(16, 16, 8), patches_per_case=4, network="dynunet", features=(4, 8, 8), learning_rate=0.01,
     validation=0.25, accelerator="cpu",
 )  # fmt: skip
@@ -164,7 +164,7 @@ def test_train_predict_evaluate_real_volumes(tmp_path):
     (summary,) = run(
         folder, tmp_path / "run", fold=2, epochs=8, batch_size=2, patch=(64, 64, 32), patches_per_case=8,
         features=(8, 16, 32, 64), deep_supervision="full", map_from="volume", augment=("flip", "intensity"),
-        validation=0.0, learning_rate=2e-3, schedule="increase", schedule_options={}, foreground=0.6,
+        validation=0.0, learning_rate=2e-3, weighting="increase", weighting_options={}, foreground=0.6,
     )  # fmt: skip
     assert summary["cases"] == 1 and summary["dice"] > 0.1
     predict(tmp_path / "run", folder / "imagesTr", tmp_path / "out")

@@ -62,7 +62,7 @@ def test_loss_terms_of_levels_have_halving_weights_and_larger_spacing(levels):
         [logits, coarse],
         {"labels": labels},
         {"spacing": SPACING},
-        for_boundary=[logits, coarse][:levels],
+        reach=levels,
     )
     thin = torch.nn.functional.interpolate(labels.float(), (4, 4, 4), mode="nearest-exact").long()
     first, second = loss().terms(logits, labels), loss().terms(coarse, thin, spacing=(2.0, 2.0, 2.0))

@@ -66,11 +66,14 @@ def differ(labels: Tensor, label: int) -> Tensor:
 
 
 def check_spacing(spacing: Any, axes: int | None = None) -> list[float]:
-    """Return one positive number for each of the `axes`, which are two or three if not said."""
+    """Return one positive number for each of the `axes`, which are two or three if not said.
+
+    One number stands for all axes.
+    """
     if spacing is None:
         return [1.0] * (axes or 0)
     steps = spacing.tolist() if hasattr(spacing, "tolist") else spacing
-    steps = [steps] if isinstance(steps, (int, float)) else steps
+    steps = [steps] * (axes or 3) if isinstance(steps, (int, float)) else steps
     if not isinstance(steps, Sequence) or not all(map(_is_number, steps)):
         raise TypeError(f"spacing must be numbers, one for each axis, such as (1.0, 0.5), got {spacing!r}")
     if len(steps) not in ((2, 3) if axes is None else (axes,)):

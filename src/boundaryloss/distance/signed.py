@@ -15,18 +15,18 @@ from boundaryloss.distance.checks import (
     is_integer,
 )
 
-Boundary = Literal["interface", "pixel"]
+Contour = Literal["faces", "centers"]
 
-# With "interface" the boundary is the set of faces between voxels, half a voxel from every centre.
-FACE_OFFSET = {"interface": 0.5, "pixel": 0.0}
+# With "faces" the boundary is the set of faces between voxels, half a voxel from every centre.
+FACE_OFFSET = {"faces": 0.5, "centers": 0.0}
 
 
 def signed_distance_map(
     labels: Tensor,
     num_classes: int | None = None,
     *,
-    spacing: Sequence[float] | None = None,
-    boundary: Boundary = "interface",
+    spacing: Sequence[float] | float | None = None,
+    contour: Contour = "faces",
     include_background: bool = False,
     ignore_index: int | None = None,
 ) -> Tensor:
@@ -37,9 +37,9 @@ def signed_distance_map(
     :math:`G_c` is the set of voxels labelled `c` and :math:`D_c(q)` the Euclidean distance from the
     centre of voxel `q` to the boundary of :math:`G_c`, in the unit of `spacing`.
 
-    `boundary="interface"` measures to the nearest face between an object and a background voxel, so a
+    `contour="faces"` measures to the nearest face between an object and a background voxel, so a
     voxel beside the boundary has +-1/2 and, of two classes, the background's map is minus the
-    foreground's. `boundary="pixel"` measures between voxel centres and subtracts one inside, as the
+    foreground's. `contour="centers"` measures between voxel centres and subtracts one inside, as the
     official code and MONAI do; objects up to two voxels thick are then zero throughout.
 
     A class that is absent, or that fills the image, has no boundary: its map is zero. The edge of the
@@ -50,8 +50,9 @@ def signed_distance_map(
             channel is an object of its own (they may overlap). `space` has two or three axes. Labels
             need not be contiguous.
         num_classes: number of classes `C` of integer labels, background included; masks need none.
-        spacing: size of a voxel along each spatial axis, in array order, 1e-12 to 1e12; default 1 each.
-        boundary: `"interface"` or `"pixel"`; the latter needs the same spacing on all axes.
+        spacing: size of a voxel along each spatial axis, in array order, or one number for all, 1e-12 to
+            1e12; default 1 each.
+        contour: `"faces"` or `"centers"`; the latter needs the same spacing on all axes.
         include_background: whether the map of class 0 of integer labels comes first in the result.
         ignore_index: a label that may lie outside `0..C-1`; its voxels belong to no class.
 
@@ -64,11 +65,11 @@ def signed_distance_map(
             `num_classes` or `ignore_index` is no integer, or `spacing` is not made of numbers.
         ValueError: a label outside `0..C-1` (pass `ignore_index` if it marks unlabelled voxels), a
             shape that is neither 2-D nor 3-D space, an empty spatial axis, a bad `spacing`, or
-            anisotropic `spacing` with `boundary="pixel"` (use `"interface"`). On CUDA a bad label
+            anisotropic `spacing` with `contour="centers"` (use `"faces"`). On CUDA a bad label
             fails as a device-side assertion instead, as it does in `cross_entropy`.
 
     The official code truncates to integers, knows no spacing, and treats a single 2-D image; with
-    `boundary="pixel"` this function gives what it means to compute.
+    `contour="centers"` this function gives what it means to compute.
 
     Example:
         >>> import torch
@@ -76,14 +77,14 @@ def signed_distance_map(
         >>> row = torch.tensor([[[0, 0, 1, 1, 1, 0]]])
         >>> signed_distance_map(row, 2)[0, 0, 0].tolist()
         [1.5, 0.5, -0.5, -1.5, -0.5, 0.5]
-        >>> signed_distance_map(row, 2, boundary="pixel")[0, 0, 0].tolist()
+        >>> signed_distance_map(row, 2, contour="centers")[0, 0, 0].tolist()
         [2.0, 1.0, 0.0, -1.0, 0.0, 1.0]
 
     Reference:
         H. Kervadec et al., "Boundary loss for highly unbalanced segmentation", Medical Image Analysis
         67, 2021.
     """
-    arguments, scale = op_arguments(labels, num_classes, spacing, boundary, include_background)
+    arguments, scale = op_arguments(labels, num_classes, spacing, contour, include_background)
     if ignore_index is not None:
         ignore_index = check_integer("ignore_index", ignore_index)
     phi = op.signed_distance(*arguments, ignore_index)
@@ -93,8 +94,8 @@ def signed_distance_map(
 def op_arguments(
     labels: Tensor,
     num_classes: int | None,
-    spacing: Sequence[float] | None,
-    boundary: Boundary,
+    spacing: Sequence[float] | float | None,
+    contour: Contour,
     include_background: bool,
 ) -> tuple[tuple[Tensor, int, int, list[float], float], float]:
     """What the op takes: maps, classes, first class, spacing, face offset; and the scale of its result."""
@@ -103,19 +104,18 @@ def op_arguments(
     first_class = 0 if include_background and labels.dtype != torch.bool else 1
     _check_space(spatial)
     steps = check_spacing(spacing, len(spatial))
-    if boundary not in [*FACE_OFFSET]:
-        raise ValueError(f"boundary must be 'interface' or 'pixel', got {boundary!r}")
-    if boundary == "pixel" and len(set(steps)) > 1:
+    check_contour(contour)
+    if contour == "centers" and len(set(steps)) > 1:
         raise ValueError(
-            f"boundary='pixel' subtracts one voxel inside and needs equal spacing, got {steps}; "
-            "use boundary='interface'"
+            f"contour='centers' subtracts one voxel inside and needs equal spacing, got {steps}; "
+            "use contour='faces'"
         )
-    # "pixel" counts in voxels and scales at the end, so that what is zero is exactly zero.
-    scale = steps[0] if boundary == "pixel" else 1.0
-    return (maps, num_classes, first_class, [s / scale for s in steps], FACE_OFFSET[boundary]), scale
+    # "centers" counts in voxels and scales at the end, so that what is zero is exactly zero.
+    scale = steps[0] if contour == "centers" else 1.0
+    return (maps, num_classes, first_class, [s / scale for s in steps], FACE_OFFSET[contour]), scale
 
 
-def distance_transform(mask: Tensor, *, spacing: Sequence[float] | None = None) -> Tensor:
+def distance_transform(mask: Tensor, *, spacing: Sequence[float] | float | None = None) -> Tensor:
     r"""Exact Euclidean distance of every True voxel to the nearest False voxel; zero at False voxels.
 
     .. math:: D(q) = \min_{r \,:\, \neg m(r)} \lVert q - r \rVert
@@ -127,7 +127,8 @@ def distance_transform(mask: Tensor, *, spacing: Sequence[float] | None = None) 
         mask: bool. The space is the last `len(spacing)` axes, all others are batch. Without `spacing`,
             `(H, W)`, `(B, C, H, W)` and `(B, C, D, H, W)` are understood; three axes could be a volume
             or a batch of slices, so say which with `spacing=(1, 1, 1)` or `spacing=(1, 1)`.
-        spacing: size of a voxel along each spatial axis (two or three), in array order; default 1 each.
+        spacing: size of a voxel along each spatial axis (two or three), in array order, or one number for
+            all; default 1 each.
 
     Returns:
         float32 of the shape of `mask`, on its device. Where an image has no False voxel the distance is
@@ -149,7 +150,7 @@ def distance_transform(mask: Tensor, *, spacing: Sequence[float] | None = None) 
     check_tensor("mask", mask)
     if mask.dtype != torch.bool:
         raise TypeError(f"mask must be a bool tensor, got {mask.dtype}; use mask.bool()")
-    if spacing is None:
+    if spacing is None or isinstance(spacing, (int, float)):
         space = {2: 2, 4: 2, 5: 3}.get(mask.ndim)
         if space is None:
             raise ValueError(
@@ -164,6 +165,12 @@ def distance_transform(mask: Tensor, *, spacing: Sequence[float] | None = None) 
     _check_space(spatial)
     steps = check_spacing(spacing, space)
     return op.distance_transform(mask.reshape(-1, *spatial), steps).reshape(mask.shape)
+
+
+def check_contour(contour: str) -> None:
+    """Raise ValueError if there is no such convention."""
+    if contour not in [*FACE_OFFSET]:
+        raise ValueError(f"contour must be 'faces' or 'centers', got {contour!r}")
 
 
 def _as_maps(labels: Tensor, num_classes: int | None) -> tuple[Tensor, int]:

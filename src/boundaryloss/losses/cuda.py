@@ -9,20 +9,20 @@ import triton.language as tl
 from torch import Tensor
 
 from boundaryloss.distance.cuda import LANES, ROWS, all_axes_but_first, signed_root, squared_distances
-from boundaryloss.losses.fused import new_gradient
 
 
 def boundary_loss(
     logits: Tensor,
     maps: Tensor,
+    gradient: Tensor,
     num_classes: int,
     first_class: int,
     spacing: Sequence[float],
     face_offset: float,
     softmax: bool,
     as_distance: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Sum of probability times signed distance, its gradient, and 0 if a label lies outside the classes.
+) -> tuple[Tensor, Tensor]:
+    """Write `gradient`; return the sum of probability times signed distance, and 0 if a label fits no class.
 
     The maps, as `distance.cuda.signed_distance` takes them, belong to the last channels of `logits`
     `(batch, channel, *space)`; a channel before them counts in the softmax alone.
@@ -34,7 +34,6 @@ def boundary_loss(
     state, bounds, labels_fit = all_axes_but_first(
         maps, num_classes, first_class, spacing, face_offset, None, lanes
     )
-    gradient = new_gradient(logits)
     if logits.stride() != gradient.stride():
         logits = torch.empty_like(logits).copy_(logits)
     stride = list(logits.stride())
@@ -65,17 +64,15 @@ def boundary_loss(
             BLOCKS=triton.next_power_of_2(bounds.shape[2]),
             num_warps=1,
         )
-    return tiles.sum(), gradient, labels_fit
+    return tiles.sum(), labels_fit
 
 
-def scaled(gradient: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:
-    """`gradient` times a scalar on the device, multiplied in float32, as `dtype`."""
-    result = torch.empty_like(gradient, dtype=dtype)
+def scale(gradient: Tensor, factor: Tensor, result: Tensor) -> None:
+    """Write `gradient` times a scalar on the device, multiplied in float32, to `result`."""
     with torch.cuda.device_of(gradient):
         _scale[(triton.cdiv(gradient.numel(), 1024),)](
             gradient, factor, result, gradient.numel(), BLOCK=1024, num_warps=4
         )
-    return result
 
 
 _SIZES = ["bounds_stride", "channels", "mapped", "size", "between", "width"]

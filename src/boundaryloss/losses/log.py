@@ -3,25 +3,15 @@
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
-from torch.nn import functional
 
-from boundaryloss.distance.checks import differ
-from boundaryloss.losses.boundary import (
-    Activation,
-    BoundaryLoss,
-    Reduction,
-    at_least_float32,
-    reduce,
-    split_target,
-)
-
-LIFT = 4.0  # at most: about 1 / tanh(1/4)
+from boundaryloss.losses.base import MapLoss
+from boundaryloss.losses.functional import Activation, Reduction, log_boundary_loss, log_odds_of
+from boundaryloss.losses.target import Objects
 
 
-class LogBoundaryLoss(BoundaryLoss):
-    r"""Cross-entropy weighted by the distance to the boundary: the boundary loss for logits.
+class LogBoundaryLoss(MapLoss):
+    r"""Compute a cross-entropy weighted by the distance to the boundary: the boundary loss for logits.
 
     .. math:: L = -\frac{1}{BC|\Omega|} \sum_{b,c} \sum_{q \in \Omega}
               M^+_{bc}(q) \log(1 - p_{bc}(q)) + \lambda_c M^-_{bc}(q) \log p_{bc}(q), \qquad
@@ -47,9 +37,10 @@ class LogBoundaryLoss(BoundaryLoss):
     a region loss, see `RegionBoundaryLoss`.
 
     Args:
-        activation: what makes probabilities of the logits: `"softmax"`, `"sigmoid"`, or `"none"`.
+        activation: what makes probabilities of the logits: `"softmax"`, `"sigmoid"`, or `None` if they are
+            probabilities already.
         include_background: whether channel 0 counts, as in `BoundaryLoss`.
-        spacing: size of a voxel along each spatial axis.
+        spacing: size of a voxel along each spatial axis, or one number for all.
         saturation: distance, in the unit of `spacing`, from which on all voxels count about alike.
         ignore_index: the value of unlabelled voxels in integer targets.
         reduction: `"mean"` over batch, class and voxels, `"sum"`, or `"none"`.
@@ -77,7 +68,7 @@ class LogBoundaryLoss(BoundaryLoss):
         *,
         activation: Activation = "softmax",
         include_background: bool = False,
-        spacing: Sequence[float] | None = None,
+        spacing: Sequence[float] | float | None = None,
         saturation: float = 2.0,
         ignore_index: int | None = None,
         reduction: Reduction = "mean",
@@ -86,6 +77,7 @@ class LogBoundaryLoss(BoundaryLoss):
             activation=activation,
             include_background=include_background,
             spacing=spacing,
+            contour="faces",
             ignore_index=ignore_index,
             reduction=reduction,
         )
@@ -93,56 +85,23 @@ class LogBoundaryLoss(BoundaryLoss):
             raise ValueError(f"saturation must be a positive distance, got {saturation}")
         self.saturation = saturation
 
-    def integrate(self, logits: Tensor, signed_distance: Tensor, *, mask: Tensor | None = None) -> Tensor:
-        """The loss against a map of your own; an object whose map is zero is absent."""
+    def from_map(self, logits: Tensor, signed_distance: Tensor, *, mask: Tensor | None = None) -> Tensor:
+        """Return the loss against a map of your own, as in `BoundaryLoss`.
+
+        A class whose map is zero throughout counts as absent; give infinity or minus infinity to say which.
+        """
         self._check_map(logits, signed_distance, mask)
-        weight = (_everywhere(signed_distance) / self.saturation).tanh().detach()
-        log_odds = self._log_odds(at_least_float32(logits))[:, self._first_class(logits) :]
-        wrong = torch.where(weight < 0, -log_odds, log_odds)  # the log odds of being wrong
-        weight = torch.where(weight < 0, -_lift(weight, wrong, mask) * weight, weight)
-        return reduce(weight * functional.softplus(wrong), mask, self.reduction)
+        absent = ~signed_distance.flatten(2).any(2).view(*signed_distance.shape[:2], *[1] * (logits.ndim - 2))
+        phi = signed_distance.masked_fill(absent, math.inf)
+        log_odds = log_odds_of(logits, self.activation)[:, -phi.shape[1] :]
+        return log_boundary_loss(log_odds, phi, self.saturation, mask=mask, reduction=self.reduction)
 
-    def _log_odds(self, logits: Tensor) -> Tensor:
-        """Log p / (1 - p) of every channel."""
-        if self.activation == "sigmoid":
-            return logits
-        if self.activation == "none":
-            return logits.logit(eps=torch.finfo(logits.dtype).eps)
-        if logits.shape[1] == 2:
-            return logits - logits.flip(1)
-        top = logits.argmax(1, keepdim=True)  # whose 1 - p may be nothing but rounding
-        total = logits.logsumexp(1, keepdim=True)
-        others = total + (logits - total).exp().scatter(1, top, 0).neg().log1p()
-        return logits - others.scatter(1, top, logits.scatter(1, top, -math.inf).logsumexp(1, keepdim=True))
-
-    def _map(
-        self, logits: Tensor, target: Tensor, spacing: Sequence[float] | None
-    ) -> tuple[Tensor, Tensor | None]:
-        phi, valid = super()._map(logits, target, spacing)
-        labels, masks = split_target(logits, target)
-        masks = masks[(slice(None), slice(None), *[slice(1)] * (logits.ndim - 2))]  # full if one voxel is
-        if labels is not None:
-            classes = torch.arange(max(logits.shape[1], 2), device=masks.device)[-phi.shape[1] :]
-            counts = True if self.ignore_index is None else differ(masks, self.ignore_index)
-            masks = (masks == classes.view(1, -1, *[1] * (logits.ndim - 2))) & counts
-        return _everywhere(phi, masks[:, -phi.shape[1] :]), valid
+    def _map(self, objects: Objects, spacing: list[float]) -> Tensor:
+        phi = super()._map(objects, spacing)
+        corner = phi[(slice(None), slice(None), *[slice(1)] * (phi.ndim - 2))]
+        full = (corner == 0) & objects.first_voxel()  # measured to faces, phi is zero only without a boundary
+        return phi.masked_fill(full, -math.inf)
 
     def extra_repr(self) -> str:
-        """The settings, for `print`."""
+        """Return the settings, for `print`."""
         return f"{super().extra_repr()}, saturation={self.saturation!r}"
-
-
-@torch.no_grad()
-def _lift(weight: Tensor, wrong: Tensor, mask: Tensor | None) -> Tensor:
-    """What the inside is multiplied by, `(1, class, 1, ...)`, to pull as hard as the outside pushes."""
-    pull = reduce(weight * wrong.sigmoid(), mask, "none")  # the gradient, but for its scale
-    space = (0, *range(2, pull.ndim))
-    outside, inside = pull.clamp(min=0).sum(space, keepdim=True), -pull.clamp(max=0).sum(space, keepdim=True)
-    return (outside / inside).nan_to_num(1).clamp(1, LIFT)
-
-
-def _everywhere(phi: Tensor, full: Tensor | None = None) -> Tensor:
-    """`phi` with infinity, or minus infinity if `full`, where there is no boundary: only there it is zero."""
-    corner = phi[(slice(None), slice(None), *[slice(1)] * (phi.ndim - 2))]
-    far = torch.full_like(corner, math.inf)
-    return torch.where(corner == 0, far if full is None else torch.where(full, -far, far), phi)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from boundaryloss.schedules import Balance, Constant, Increase, Rebalance, Schedule
+from boundaryloss.schedules import Constant, GradientRatio, Increase, Rebalance, Schedule
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.files import atomic_write
 from boundaryloss.training.split import check_pattern
@@ -19,7 +19,7 @@ __all__ = ["TrainConfig", "as_dict", "check_choice", "from_dict", "read_config",
 REGIONS = ("ce", "dice", "gdl", "dicece")
 TERMS = ("boundary", "monai.BoundaryLoss", "official.BoundaryLoss")
 LOSSES = (*REGIONS, *TERMS, *(f"{region}+{term}" for region in REGIONS for term in TERMS))
-SCHEDULES = {"constant": Constant, "increase": Increase, "rebalance": Rebalance, "balance": Balance}
+WEIGHTINGS = {"constant": Constant, "increase": Increase, "rebalance": Rebalance, "ratio": GradientRatio}
 AUGMENT = ("flip", "rotate90", "scale", "intensity", "noise")
 CHOICES = {
     "accelerator": ("auto", "cpu", "gpu", "cuda", "mps"),
@@ -52,10 +52,10 @@ class TrainConfig:
             three exist alone, too, and then tend to an empty prediction.
         form: of `boundary`: `linear`, the paper's integral, or `log`, see `LogBoundaryLoss`.
         saturation: of the form `log`: the distance in mm from which on all voxels count about alike.
-        schedule: the weights of both terms over the epochs: `constant`, `increase`, `rebalance`, or
-            `balance`, which holds the ratio of their gradients.
-        schedule_options: the schedule's own arguments, for instance `{"step": 0.02}`; the `ramp` of `balance`
-            is a quarter of the run unless it is given.
+        weighting: of both terms: the schedules `constant`, `increase` and `rebalance`, or `ratio`, which holds
+            the ratio of their gradients, see `GradientRatio`.
+        weighting_options: its own arguments, for instance `{"step": 0.02}`; the `ramp` of `ratio` is a
+            quarter of the run unless it is given.
         epochs: how often the training slices are seen.
         batch_size: slices per step.
         learning_rate: of Adam.
@@ -104,8 +104,8 @@ class TrainConfig:
     loss: str = "gdl+boundary"
     form: str = "linear"
     saturation: float = 2.0
-    schedule: str = "increase"
-    schedule_options: Mapping[str, float] = field(default_factory=dict)
+    weighting: str = "increase"
+    weighting_options: Mapping[str, float] = field(default_factory=dict)
     epochs: int = 100
     batch_size: int = 8
     learning_rate: float = 1e-3
@@ -143,7 +143,7 @@ class TrainConfig:
         for item in dataclasses.fields(self):
             _check_type(item.name, item.type, getattr(self, item.name))
         check_choice("loss", self.loss, LOSSES)
-        check_choice("schedule", self.schedule, tuple(SCHEDULES))
+        check_choice("weighting", self.weighting, tuple(WEIGHTINGS))
         for name, known in CHOICES.items():
             check_choice(name, getattr(self, name), known)
         for name in self.augment:
@@ -170,7 +170,7 @@ class TrainConfig:
             raise UserError(f"window must be two rising numbers, got {list(self.window)}")
         self._check_labels()
         self._check_combinations()
-        self.make_schedule()
+        self.make_weighting()
 
     def _check_labels(self) -> None:
         for name in self.split:
@@ -208,17 +208,17 @@ class TrainConfig:
                 'deep_supervision = "all" needs the map of every level; choose "full", or map_from = "patch"'
             )
 
-    def make_schedule(self) -> Schedule:
-        """The schedule that `schedule` and `schedule_options` name."""
-        kind = SCHEDULES[self.schedule]
+    def make_weighting(self) -> Schedule | GradientRatio:
+        """Return what `weighting` and `weighting_options` name."""
+        kind = WEIGHTINGS[self.weighting]
         known = tuple(item.name for item in dataclasses.fields(kind))
-        for name in self.schedule_options:
-            check_choice(f"option of the schedule {self.schedule!r}", name, known)
-        default = {"ramp": self.epochs / 4} if kind is Balance else {}
+        for name in self.weighting_options:
+            check_choice(f"option of the weighting {self.weighting!r}", name, known)
+        default = {"ramp": self.epochs / 4} if kind is GradientRatio else {}
         try:
-            return kind(**{**default, **self.schedule_options})
+            return kind(**{**default, **self.weighting_options})
         except (TypeError, ValueError) as error:
-            raise UserError(f"schedule_options: {error}") from None
+            raise UserError(f"weighting_options: {error}") from None
 
 
 def as_dict(config: TrainConfig) -> dict[str, Any]:
@@ -251,9 +251,9 @@ def read_config(path: Path | None, **overrides: Any) -> TrainConfig:
 def write_config(path: Path, config: TrainConfig, data: Mapping[str, Any]) -> None:
     """Write the full configuration, and what was found in the data as the table `[data]`."""
     settings = as_dict(config)
-    options, split = settings.pop("schedule_options"), settings.pop("split")
+    options, split = settings.pop("weighting_options"), settings.pop("split")
     lines = [f"{name} = {_toml(value)}" for name, value in settings.items()]
-    for title, table in (("schedule_options", options), ("split", split), ("data", data)):
+    for title, table in (("weighting_options", options), ("split", split), ("data", data)):
         lines += ["", f"[{title}]", *(f"{name} = {_toml(value)}" for name, value in table.items())]
     with atomic_write(path, "configuration") as file:
         file.write(("\n".join(lines) + "\n").encode())
@@ -309,7 +309,7 @@ def _check_type(name: str, kind: Any, value: Any) -> None:
     elif name == "split":
         good = isinstance(value, Mapping) and all(isinstance(v, str) for v in value.values())
         wanted = 'a table such as {group = "^(.+?)_"}'
-    elif name == "schedule_options":
+    elif name == "weighting_options":
         good = isinstance(value, Mapping) and all(isinstance(v, number) for v in value.values())
         wanted = "a table of numbers"
     else:

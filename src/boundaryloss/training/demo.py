@@ -15,7 +15,7 @@ from boundaryloss.training.directories import prepare_directory
 from boundaryloss.training.experiment import Experiment, Method
 
 CONFIG = TrainConfig(
-    schedule="increase",  # alpha = 0.00, 0.01, 0.02, ...: not a ramp to 1 squeezed into a few epochs
+    weighting="increase",  # alpha = 0.00, 0.01, 0.02, ...: not a ramp to 1 squeezed into a few epochs
     epochs=9,
     batch_size=4,
     validation=0.0,

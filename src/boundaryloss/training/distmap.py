@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from boundaryloss.distance import signed_distance_map
-from boundaryloss.distance.signed import Boundary
+from boundaryloss.distance.signed import Contour
 from boundaryloss.training.data import class_indices
 from boundaryloss.training.errors import UserError
 from boundaryloss.training.files import atomic_write, checked_spacing, make_folder, read_label_map, stem
@@ -29,7 +29,7 @@ def write_distance_map(
     labels: Path,
     out: Path,
     *,
-    boundary: Boundary = "interface",
+    contour: Contour = "faces",
     spacing: Sequence[float] | None = None,
     keep: Sequence[int] | None = None,
     threshold: float | None = None,
@@ -41,7 +41,7 @@ def write_distance_map(
     Args:
         labels: PNG, TIFF or NIfTI, 2-D or (NIfTI) 3-D.
         out: Ends in ``.nii``, ``.nii.gz`` or ``.tif``; float32.
-        boundary: ``"interface"`` or ``"pixel"``.
+        boundary: ``"faces"`` or ``"centers"``.
         spacing: Size of a voxel in mm. Default: as the file says; one for PNG and TIFF.
         keep: The label values to map. Default: all but 0.
         threshold: What is above it is label 1, the rest 0. Default: the values are labels.
@@ -67,11 +67,11 @@ def write_distance_map(
         raise UserError(f"{out}: the map of a volume; let the name end in .nii.gz")
     steps = found if spacing is None else checked_spacing(spacing, array.ndim)
     values = _values(labels, array, keep)
-    if boundary == "pixel" and len(set(steps)) > 1:
-        raise UserError(f"{labels}: spacing {steps} differs by axis; use the boundary 'interface'")
+    if boundary == "centers" and len(set(steps)) > 1:
+        raise UserError(f"{labels}: spacing {steps} differs by axis; use the boundary 'faces'")
     classes = class_indices(array, (0, *values))
     maps = signed_distance_map(
-        torch.from_numpy(classes)[None], len(values) + 1, spacing=steps, boundary=boundary
+        torch.from_numpy(classes)[None], len(values) + 1, spacing=steps, contour=contour
     )[0].numpy()
 
     content = _tiff_bytes(maps) if name.endswith(TIFF) else _nifti_bytes(maps, labels, steps)

@@ -48,7 +48,7 @@ class OfficialBoundaryLoss(nn.Module):
         self, logits: Tensor, target: Tensor, *, spacing: Sequence[float] | None = None, mask: None = None
     ) -> Tensor:
         """Mean over batch, foreground classes and pixels; `spacing` is not used."""
-        phi = signed_distance_map(target[:, 0], logits.shape[1], boundary="pixel").trunc()
+        phi = signed_distance_map(target[:, 0], logits.shape[1], contour="centers").trunc()
         return boundary_loss(logits.softmax(1)[:, 1:], phi)
 
 
@@ -106,7 +106,7 @@ def make_loss(
     Args:
         name: a region loss `ce`, `dice`, `gdl` or `dicece`; a boundary term `boundary`, `monai.BoundaryLoss`
             or `official.BoundaryLoss`; or both with a `+` between, which makes a `RegionBoundaryLoss`.
-        config: gives the schedule, and the boundary term's form.
+        config: gives the weighting, and the boundary term's form.
         spacing: the pixel size that the distance map is measured in; default one pixel.
         activation: `sigmoid` where the target is masks of regions `(batch, region, *space)`.
         ignore_index: the label of voxels that carry no loss.
@@ -118,7 +118,7 @@ def make_loss(
     if not term:
         return loss
     boundary = _make_term(term, config, spacing, activation, ignore_index)
-    return RegionBoundaryLoss(loss, boundary, config.make_schedule())
+    return RegionBoundaryLoss(loss, boundary, config.make_weighting())
 
 
 def _make_term(

@@ -104,16 +104,13 @@ class SegmentationModule(lightning.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The loss of one batch; every term and weight is logged."""
         outputs = self.levels(batch["image"])
-        if not isinstance(self.loss, RegionBoundaryLoss):
-            loss, _ = loss_terms(self.loss, outputs, batch, self.data)
-            terms = {"region": loss}
+        reach = len(outputs) if self.config.deep_supervision == "all" else 1
+        region, boundary = loss_terms(self.loss, outputs, batch, self.data, reach=reach)
+        if boundary is None:
+            loss, terms = region, {"region": region}
         else:
-            outputs, for_boundary = self.loss.fork(outputs)
-            reach = len(outputs) if self.config.deep_supervision == "all" else 1
-            both = loss_terms(self.loss, outputs, batch, self.data, for_boundary=for_boundary[:reach])
-            region, boundary = cast(tuple[Tensor, Tensor], both)
-            loss = self.loss.combine(region, boundary)
-            region_weight, boundary_weight = self.loss.weights
+            region_weight, boundary_weight = cast(RegionBoundaryLoss, self.loss).weights.clone()
+            loss = region_weight * region + boundary_weight * boundary
             terms = {
                 "region": region,
                 "boundary": boundary,
@@ -122,7 +119,7 @@ class SegmentationModule(lightning.LightningModule):
             }
             if batch_idx == 0:  # for a curve, once an epoch is enough
                 terms["region_gradient"] = gradient_norm(region, outputs[0])
-                terms["boundary_gradient"] = gradient_norm(boundary, for_boundary[0])
+                terms["boundary_gradient"] = gradient_norm(boundary, outputs[0])
         size = len(batch["labels"])
         self.log_dict({"loss": loss, **terms}, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         return loss

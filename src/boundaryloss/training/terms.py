@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from boundaryloss.losses import BoundaryLoss, RegionBoundaryLoss
+from boundaryloss.losses import BoundaryLoss, LogBoundaryLoss, RegionBoundaryLoss
 from boundaryloss.training.data import IGNORE
 
 
@@ -37,35 +37,37 @@ def loss_terms(
     batch: Mapping[str, Any],
     data: Mapping[str, Any],
     *,
-    for_boundary: Sequence[Tensor] | None = None,
+    reach: int = 1,
 ) -> tuple[Tensor, Tensor | None]:
-    """The region and the boundary term, unweighted; the latter is None for a loss without one.
+    """Return the region and the boundary term, unweighted; the latter is None for a loss without one.
 
     Level k of deep supervision has half the weight of level k - 1; the labels are thinned to its size, and
-    its boundary term, where `boundary_levels` reaches it, is measured with its larger spacing.
+    its boundary term is measured with its larger spacing.
 
     Args:
-        loss: `RegionBoundaryLoss`, or a region loss alone.
+        loss: `RegionBoundaryLoss`, or one of its terms alone.
         outputs: logits of the levels, at full resolution first.
-        batch: `labels`, and, where they are there, `signed_distance` and `spacing`.
+        batch: `labels`, and, where they are there, `signed_distance`, `spacing` and `inside`.
         data: the run's `spacing` and `regions`.
-        for_boundary: logits of the levels that carry the boundary term; default: the first of `outputs`.
+        reach: how many levels carry the boundary term of a `RegionBoundaryLoss`.
     """
-    both = isinstance(loss, RegionBoundaryLoss)
-    if isinstance(loss, BoundaryLoss):
-        return _weighted([_boundary(loss, logits, batch, data) for logits in outputs]), None
     labels = batch["labels"]
     if "inside" in batch:
         labels = labels.masked_fill(~batch["inside"], IGNORE)
-    targets = [_target(_resized(labels, logits), data) for logits in outputs]
-    region_loss = loss.region if both else loss
-    region = _weighted([region_loss(*level) for level in zip(outputs, targets, strict=True)])
-    if not both:
-        return region, None
-    levels = outputs[:1] if for_boundary is None else for_boundary
-    return region, _weighted(
-        [_boundary(cast(torch.nn.Module, loss.boundary), logits, batch, data) for logits in levels]
-    )
+
+    def region(levels: list[Tensor]) -> Tensor:
+        term = loss.region if isinstance(loss, RegionBoundaryLoss) else loss
+        return _weighted([term(logits, _target(_resized(labels, logits), data)) for logits in levels])
+
+    def boundary(levels: list[Tensor]) -> Tensor:
+        term = loss.boundary if isinstance(loss, RegionBoundaryLoss) else loss
+        return _weighted([_boundary(cast(torch.nn.Module, term), logits, batch, data) for logits in levels])
+
+    levels = list(outputs)
+    if isinstance(loss, RegionBoundaryLoss):
+        return loss.terms_of(levels, region, lambda levels: boundary(levels[:reach]))
+    alone = boundary if isinstance(loss, BoundaryLoss | LogBoundaryLoss) else region
+    return alone(levels), None
 
 
 def _boundary(
@@ -80,7 +82,7 @@ def _boundary(
     if data.get("regions"):
         target = target[:, : logits.shape[1]]
     if "signed_distance" in batch:
-        return cast(BoundaryLoss, term).integrate(logits, batch["signed_distance"], mask=mask)
+        return cast(BoundaryLoss | LogBoundaryLoss, term).from_map(logits, batch["signed_distance"], mask=mask)
     scale = [full / n for full, n in zip(batch["labels"].shape[2:], logits.shape[2:], strict=True)]
     spacings = [
         tuple(s * k for s, k in zip(spacing, scale, strict=True))

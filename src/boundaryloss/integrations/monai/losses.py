@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.modules.loss import _Loss
 
 import boundaryloss
-from boundaryloss import Constant, RegionBoundaryLoss
+from boundaryloss import GradientRatio, RegionBoundaryLoss
 
 
 class BoundaryLoss(_Loss):
@@ -20,8 +20,8 @@ class BoundaryLoss(_Loss):
 
     .. math:: L_B = \frac{1}{BC|\Omega|} \sum_{b,c} \sum_{q \in \Omega} \phi_{bc}(q) \, p_{bc}(q)
 
-    With `boundary="pixel"` it is `monai.losses.BoundaryLoss`: same values, reductions and warnings, from
-    faster maps. The default, `"interface"`, also rewards objects up to two voxels thick and knows anisotropic
+    With `contour="centers"` it is `monai.losses.BoundaryLoss`: same values, reductions and warnings, from
+    faster maps. The default, `"faces"`, also rewards objects up to two voxels thick and knows anisotropic
     spacing.
 
     Args:
@@ -35,8 +35,7 @@ class BoundaryLoss(_Loss):
         batch: whether to average over the batch before the reduction.
         spacing: size of a voxel along each spatial axis; it is not taken from a `MetaTensor`, whose batches
             may mix spacings. In `DeepSupervisionLoss` coarse levels count their own voxels.
-        boundary: `"interface"` or `"pixel"`, see `boundaryloss.signed_distance_map`.
-        normalize: `"max"` divides each map by its largest absolute value.
+        contour: `"faces"` or `"centers"`, see `boundaryloss.signed_distance_map`.
         as_distance: whether to add the paper's constant, so that the value is never negative.
         ignore_index: the value of unlabelled voxels in a label target; they carry no loss, and leave the
             denominator of `reduction="mean"`.
@@ -70,8 +69,7 @@ class BoundaryLoss(_Loss):
         batch: bool = False,
         *,
         spacing: Sequence[float] | None = None,
-        boundary: Literal["interface", "pixel"] = "interface",
-        normalize: Literal["max"] | None = None,
+        contour: Literal["faces", "centers"] = "faces",
         as_distance: bool = False,
         ignore_index: int | None = None,
     ) -> None:
@@ -86,19 +84,18 @@ class BoundaryLoss(_Loss):
         self.batch = batch
         self.ignore_index = ignore_index
 
-        def loss_of(activation: Literal["softmax", "sigmoid", "none"]) -> boundaryloss.BoundaryLoss:
+        def loss_of(activation: Literal["softmax", "sigmoid"] | None) -> boundaryloss.BoundaryLoss:
             return boundaryloss.BoundaryLoss(
                 activation=activation,
                 include_background=include_background,
                 spacing=spacing,
-                boundary=boundary,
-                normalize=normalize,
+                contour=contour,
                 as_distance=as_distance,
                 ignore_index=ignore_index,
                 reduction="mean" if self.reduction == "mean" else "none",
             )
 
-        self.of_probabilities = loss_of("none")
+        self.of_probabilities = loss_of(None)
         self.of_logits = loss_of("softmax" if softmax else "sigmoid")
 
     def forward(
@@ -172,10 +169,10 @@ class DiceCEBoundaryLoss(RegionBoundaryLoss):
         reduction: `"mean"`, or `"sum"`, which adds up images and classes in Dice and boundary loss, and the
             voxels in cross-entropy.
         batch: whether Dice and boundary loss see the batch as one image.
-        schedule: the boundary weight, or a function: epoch -> (region weight, boundary weight). A number
+        weighting: of a `RegionBoundaryLoss`: the boundary weight, a schedule or a `GradientRatio`. A number
             needs nobody to call `set_epoch`, which MONAI's own training loops do not.
         spacing: size of a voxel along each spatial axis, for the boundary loss.
-        boundary: `"interface"` or `"pixel"`.
+        contour: `"faces"` or `"centers"`.
         dice_ce: further arguments of `monai.losses.DiceCELoss`, which shape Dice and cross-entropy alone.
 
     Raises:
@@ -200,9 +197,9 @@ class DiceCEBoundaryLoss(RegionBoundaryLoss):
         other_act: Callable[[Tensor], Tensor] | None = None,
         reduction: LossReduction | str = LossReduction.MEAN,
         batch: bool = False,
-        schedule: Callable[[int], tuple[float, float]] | float = 0.01,
+        weighting: Callable[[int], tuple[float, float]] | GradientRatio | float = 0.01,
         spacing: Sequence[float] | None = None,
-        boundary: Literal["interface", "pixel"] = "interface",
+        contour: Literal["faces", "centers"] = "faces",
         **dice_ce: Any,
     ) -> None:
         if dice_ce.get("weight") is not None:
@@ -214,8 +211,8 @@ class DiceCEBoundaryLoss(RegionBoundaryLoss):
         shared = (include_background, to_onehot_y, sigmoid, softmax, other_act)
         super().__init__(
             DiceCELoss(*shared, reduction=reduction, batch=batch, **dice_ce),
-            BoundaryLoss(*shared, reduction, batch, spacing=spacing, boundary=boundary),
-            schedule if callable(schedule) else Constant(schedule),
+            BoundaryLoss(*shared, reduction, batch, spacing=spacing, contour=contour),
+            weighting,
         )
 
     def terms(

@@ -29,7 +29,7 @@ class SignedDistanceMap(Transform):
         spacing: size of a voxel along each spatial axis; default `MetaTensor.pixdim`, and 1 without metadata.
             A slice that was cut by indexing keeps the affine of its volume, which does not say which axes are
             left: unless all have the same spacing, say it here.
-        boundary: `"interface"` or `"pixel"`; the latter needs equal spacing.
+        contour: `"faces"` or `"centers"`; the latter needs equal spacing.
         include_background: whether the map of class 0 of a label map comes first.
         ignore_index: a label whose voxels belong to no class.
 
@@ -54,13 +54,13 @@ class SignedDistanceMap(Transform):
         num_classes: int | None = None,
         *,
         spacing: Sequence[float] | None = None,
-        boundary: Literal["interface", "pixel"] = "interface",
+        contour: Literal["faces", "centers"] = "faces",
         include_background: bool = False,
         ignore_index: int | None = None,
     ) -> None:
         self.num_classes = num_classes
         self.spacing = spacing
-        self.boundary: Literal["interface", "pixel"] = boundary
+        self.contour: Literal["faces", "centers"] = contour
         self.include_background = include_background
         self.ignore_index = ignore_index
 
@@ -78,7 +78,7 @@ class SignedDistanceMap(Transform):
             objects,
             self.num_classes,
             spacing=spacing,
-            boundary=self.boundary,
+            contour=self.contour,
             include_background=self.include_background,
             ignore_index=self.ignore_index,
         )[0]
@@ -92,7 +92,7 @@ class SignedDistanceMapd(MapTransform):
         keys: the items.
         num_classes: as the following, see `SignedDistanceMap`.
         spacing: size of a voxel along each spatial axis.
-        boundary: `"interface"` or `"pixel"`.
+        contour: `"faces"` or `"centers"`.
         include_background: whether the map of class 0 comes first.
         ignore_index: a label whose voxels belong to no class.
         new_key_prefix: put before the key to make the map's; None, MONAI's default, replaces the item.
@@ -113,7 +113,7 @@ class SignedDistanceMapd(MapTransform):
         num_classes: int | None = None,
         *,
         spacing: Sequence[float] | None = None,
-        boundary: Literal["interface", "pixel"] = "interface",
+        contour: Literal["faces", "centers"] = "faces",
         include_background: bool = False,
         ignore_index: int | None = None,
         new_key_prefix: str | None = None,
@@ -123,7 +123,7 @@ class SignedDistanceMapd(MapTransform):
         self.transform = SignedDistanceMap(
             num_classes,
             spacing=spacing,
-            boundary=boundary,
+            contour=contour,
             include_background=include_background,
             ignore_index=ignore_index,
         )

@@ -4,23 +4,23 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from boundaryloss import BoundaryLoss, RegionBoundaryLoss
+from boundaryloss import BoundaryLoss, GradientRatio, LogBoundaryLoss, RegionBoundaryLoss
 
 
 def with_boundary(
     region: nn.Module,
-    schedule: Callable[[int], tuple[float, float]],
+    weighting: Callable[[int], tuple[float, float]] | GradientRatio,
     *,
     spacing: Sequence[float],
     has_regions: bool,
     ignore_label: int | None,
-    form: type[BoundaryLoss] = BoundaryLoss,
+    form: type[BoundaryLoss | LogBoundaryLoss] = BoundaryLoss,
 ) -> RegionBoundaryLoss:
     """`region`, as nnU-Net builds it, together with the boundary loss.
 
     Args:
         region: nnU-Net's loss, wrapped for deep supervision or not.
-        schedule: epoch -> (region weight, boundary weight).
+        weighting: of a `RegionBoundaryLoss`.
         spacing: of the network's input, as the plan has it; the unit of the boundary term.
         has_regions: whether the target is a mask per region, for a sigmoid, instead of labels for a softmax.
         ignore_label: the label of voxels that carry no loss. With regions they are the target's last channel.
@@ -48,7 +48,7 @@ def with_boundary(
         ignore_index=None if has_regions else ignore_label,
     )
     full = FullResolution(boundary, ignored_channel=has_regions and ignore_label is not None)
-    return RegionBoundaryLoss(region, full, schedule)
+    return RegionBoundaryLoss(region, full, weighting)
 
 
 class FullResolution(nn.Module):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from boundaryloss import Balance, BoundaryLoss, Constant, Increase, LogBoundaryLoss, Rebalance
+from boundaryloss import BoundaryLoss, Constant, GradientRatio, Increase, LogBoundaryLoss, Rebalance
 from boundaryloss.integrations.nnunet.loss import with_boundary
 
 try:
@@ -22,17 +22,17 @@ class nnUNetTrainerBoundary(nnUNetTrainer):  # noqa: N801, nnU-Net's own spellin
     :math:`L_R` is what nnU-Net builds for the dataset, with its deep supervision, regions and ignore label;
     :math:`L_B` is the boundary loss at full resolution, in the unit of the plan's spacing (mm).
 
-    Subclass it with another `schedule`, epoch -> :math:`(w_R, w_B)`, or `form`, to make a variant. The
+    Subclass it with another `weighting`, see `RegionBoundaryLoss`, or `form`, to make a variant. The
     default lets :math:`w_B` grow from 0 to 1 over nnU-Net's 1000 epochs.
     """
 
-    schedule: Callable[[int], tuple[float, float]] = Increase(step=0.001)
-    form: type[BoundaryLoss] = BoundaryLoss
+    weighting: Callable[[int], tuple[float, float]] | GradientRatio = Increase(step=0.001)
+    form: type[BoundaryLoss | LogBoundaryLoss] = BoundaryLoss
 
     def _build_loss(self) -> nn.Module:
         return with_boundary(
             super()._build_loss(),
-            self.schedule,
+            self.weighting,
             spacing=self.configuration_manager.spacing,
             has_regions=self.label_manager.has_regions,
             ignore_label=self.label_manager.ignore_label,
@@ -50,17 +50,17 @@ class nnUNetTrainerBoundary(nnUNetTrainer):  # noqa: N801, nnU-Net's own spellin
 class nnUNetTrainerBoundaryConstant(nnUNetTrainerBoundary):  # noqa: N801
     """The boundary loss with a small weight from the first epoch on."""
 
-    schedule = Constant(0.01)
+    weighting = Constant(0.01)
 
 
 class nnUNetTrainerBoundaryRebalance(nnUNetTrainerBoundary):  # noqa: N801
     """The paper's Eq. 6, begun at 0: weight moves from nnU-Net's loss to the boundary loss, up to 0.99."""
 
-    schedule = Rebalance(step=0.001)
+    weighting = Rebalance(step=0.001)
 
 
-class nnUNetTrainerBoundaryBalance(nnUNetTrainerBoundary):  # noqa: N801
+class nnUNetTrainerBoundaryRatio(nnUNetTrainerBoundary):  # noqa: N801
     """The log form of the boundary loss, with the weight that holds its gradient at half of nnU-Net's."""
 
-    schedule = Balance(ratio=0.5, ramp=50)
+    weighting = GradientRatio(ratio=0.5, ramp=50)
     form = LogBoundaryLoss

@@ -2,14 +2,14 @@
 
 from boundaryloss.integrations.nnunet.trainer import (
     nnUNetTrainerBoundary,
-    nnUNetTrainerBoundaryBalance,
+    nnUNetTrainerBoundaryRatio,
     nnUNetTrainerBoundaryConstant,
     nnUNetTrainerBoundaryRebalance,
 )
 
 __all__ = [
     "nnUNetTrainerBoundary",
-    "nnUNetTrainerBoundaryBalance",
+    "nnUNetTrainerBoundaryRatio",
     "nnUNetTrainerBoundaryConstant",
     "nnUNetTrainerBoundaryRebalance",
 ]

@@ -1,4 +1,4 @@
-"""What `Balance` costs: the loss alone, forward and backward, beside a fixed weight.
+"""What `GradientRatio` costs: the loss alone, forward and backward, beside a fixed weight.
 
     python benchmarks/bench_balance.py
 
@@ -10,10 +10,10 @@ import time
 
 import torch
 
-from boundaryloss import Balance, BoundaryLoss, Constant, LogBoundaryLoss, RegionBoundaryLoss
+from boundaryloss import BoundaryLoss, Constant, GradientRatio, LogBoundaryLoss, RegionBoundaryLoss
 
 ROUNDS = 100
-SCHEDULES = {"fixed": Constant(0.01), "balanced": Balance(ramp=0)}
+WEIGHTINGS = {"fixed": Constant(0.01), "balanced": GradientRatio(ramp=0)}
 FORMS = {"linear": BoundaryLoss, "log": LogBoundaryLoss}
 
 
@@ -30,16 +30,16 @@ def main() -> None:
     logits = torch.randn(2, 2, 64, 64, 32, generator=generator)
     labels = (torch.rand(2, 64, 64, 32, generator=generator) > 0.99).long()
     losses = {
-        (form, weight): RegionBoundaryLoss(torch.nn.CrossEntropyLoss(), FORMS[form](), schedule)
+        (form, weight): RegionBoundaryLoss(torch.nn.CrossEntropyLoss(), FORMS[form](), weighting)
         for form in FORMS
-        for weight, schedule in SCHEDULES.items()
+        for weight, weighting in WEIGHTINGS.items()
     }
     times: dict[tuple[str, str], list[float]] = {name: [] for name in losses}
     for _ in range(ROUNDS):
         for name, loss in losses.items():
             times[name].append(milliseconds(loss, logits, labels))
     for form in FORMS:
-        fixed, balanced = (min(times[form, weight]) for weight in SCHEDULES)
+        fixed, balanced = (min(times[form, weight]) for weight in WEIGHTINGS)
         print(f"{form:8}fixed {fixed:6.2f} ms   balanced {balanced:6.2f} ms   {balanced - fixed:+.2f} ms")
 
 
