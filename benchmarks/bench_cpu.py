@@ -225,7 +225,10 @@ def losses(threads):
         "MONAI HausdorffDTLoss": HausdorffDTLoss(**monai),
         "MONAI DiceCELoss": DiceCELoss(to_onehot_y=True, softmax=True),
     }
-    ours, theirs = BoundaryLoss(contour="centers")(logits, labels), works["MONAI BoundaryLoss"](logits, labels)
+    ours, theirs = (
+        BoundaryLoss(contour="centers")(logits, labels),
+        works["MONAI BoundaryLoss"](logits, labels),
+    )
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
     def step(loss):

@@ -131,7 +131,11 @@ def draw_schedules(path: Path) -> None:
     axes.plot(
         epochs, [Rebalance()(epoch)[0] for epoch in epochs], label="Rebalance(): weight of the region loss"
     )
-    axes.plot(epochs, [GradientRatio().at(epoch) for epoch in epochs], label="GradientRatio(): ratio of the gradients")
+    axes.plot(
+        epochs,
+        [GradientRatio().at(epoch) for epoch in epochs],
+        label="GradientRatio(): ratio of the gradients",
+    )
     axes.set(xlabel="epoch")
     axes.legend()
     save(figure, path)

@@ -212,11 +212,11 @@ def test_train_leaves_nothing_behind_when_the_data_are_bad(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_distmap_takes_boundary_spacing_and_labels(folder, capfd):
+def test_distmap_takes_contour_spacing_and_labels(folder, capfd):
     labels, out = folder / "data/masks/p0_z0.png", folder / "map.tif"
     assert run("distmap", labels, "--out", out, "--spacing", "2,0.5", "--labels", "3") == 0
     assert str(folder / "map.png") in capfd.readouterr().out
-    assert run("distmap", labels, "--out", out, "--spacing", "2,0.5", "--boundary", "centers") == 2
+    assert run("distmap", labels, "--out", out, "--spacing", "2,0.5", "--contour", "centers") == 2
     assert run("distmap", labels, "--out", out, "--spacing", "wide") == 2
     assert all(len(line) > 0 for line in capfd.readouterr().err.splitlines())
 

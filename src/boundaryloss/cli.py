@@ -372,12 +372,12 @@ def convert(dataset: str, source: Path, out: Path) -> None:
 @cli.command()
 @click.argument("labels", type=FOLDER)
 @click.option("--out", type=FOLDER, required=True, help="NIfTI (.nii, .nii.gz) or TIFF (.tif) to write.")
-@click.option("--boundary", type=click.Choice(["faces", "centers"]), default="faces", show_default=True)
+@click.option("--contour", type=click.Choice(["faces", "centers"]), default="faces", show_default=True)
 @click.option("--spacing", help="Voxel size in mm, e.g. 0.8,0.5.  [default: as the file says; 1 for PNG]")
 @click.option("--labels", "keep", help="Label values to map, e.g. 3 or 1,3.  [default: all but 0]")
 @click.option("--threshold", type=float, help="Of a grey picture: what is above it is the object.")
 def distmap(
-    labels: Path, out: Path, boundary: Any, spacing: str | None, keep: str | None, threshold: float | None
+    labels: Path, out: Path, contour: Any, spacing: str | None, keep: str | None, threshold: float | None
 ) -> None:
     """Write the signed distance map of a label file, and a picture beside it."""
     from boundaryloss.training.distmap import write_distance_map

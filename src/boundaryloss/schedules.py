@@ -1,7 +1,7 @@
 """How the two terms are weighted: frozen, pure, standard library only.
 
-A schedule is any function: epoch -> (region weight, boundary weight). `GradientRatio` is none: the weight that
-it asks for is measured, by `RegionBoundaryLoss`.
+A schedule is any function: epoch -> (region weight, boundary weight). `GradientRatio` is none: the weight
+that it asks for is measured, by `RegionBoundaryLoss`.
 
 An early boundary term can collapse a run to an empty prediction, since its gradient is tens of times
 the region loss's until the object is found. The growing schedules therefore begin with exactly 0.

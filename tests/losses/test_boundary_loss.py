@@ -170,9 +170,7 @@ def test_boundary_loss_module_as_distance_converges_for_balls(dimensions, sizes,
     errors = []
     for n in sizes:
         step = 2 / n
-        loss = BoundaryLoss(
-            activation=None, spacing=(step,) * dimensions, as_distance=True, reduction="sum"
-        )
+        loss = BoundaryLoss(activation=None, spacing=(step,) * dimensions, as_distance=True, reduction="sum")
         truth, grown = ball(dimensions, n, small), ball(dimensions, n, large)
         value = float(loss(grown[None, None].float(), truth[None].long())) * step**dimensions
         errors.append(abs(value / exact - 1))

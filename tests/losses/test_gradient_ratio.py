@@ -108,7 +108,9 @@ def test_gradient_ratio_gives_the_same_weight_however_one_differentiates(gradien
         assert weight == pytest.approx(float(0.5 * of_region.norm() / of_boundary.norm()))
     else:  # one half is measured
         region, boundary = (term(twin, LABELS) for term in (cross_entropy, BoundaryLoss()))
-        of_region, of_boundary = (torch.autograd.grad(t, twin, retain_graph=True)[0] for t in (region, boundary))
+        of_region, of_boundary = (
+            torch.autograd.grad(t, twin, retain_graph=True)[0] for t in (region, boundary)
+        )
         assert weight > 0
     torch.testing.assert_close(gradient, of_region + weight * of_boundary)
 

@@ -156,3 +156,11 @@ def test_log_boundary_loss_compiles_without_a_graph_break():
 def test_log_boundary_loss_refuses_a_saturation_that_is_no_distance(saturation):
     with pytest.raises(ValueError, match="saturation"):
         LogBoundaryLoss(saturation=saturation)
+
+
+def test_log_boundary_loss_of_a_map_to_centers_forgives_a_perfect_prediction_of_one_corner():
+    labels = torch.zeros(1, 6, 6, dtype=torch.long)
+    labels[0, 0, 0] = 1
+    phi = signed_distance_map(labels, 2, contour="centers")
+    logits = 40 * torch.stack([1 - labels, labels], 1).float()
+    assert float(LogBoundaryLoss().from_map(logits, phi)) < 1e-6

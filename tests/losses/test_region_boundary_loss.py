@@ -79,7 +79,8 @@ def test_region_boundary_loss_has_a_state_of_tensors():
 
 @pytest.mark.parametrize("schedule", [GradientRatio(), Increase()])
 @pytest.mark.parametrize(
-    "other", [weighted(), *(RegionBoundaryLoss(weighted(), weighting=s) for s in (GradientRatio(), Increase()))]
+    "other",
+    [weighted(), *(RegionBoundaryLoss(weighted(), weighting=s) for s in (GradientRatio(), Increase()))],
 )
 def test_region_boundary_loss_loads_a_checkpoint_of_another_loss(other, schedule):
     loss = RegionBoundaryLoss(torch.nn.CrossEntropyLoss(torch.zeros(3)), weighting=schedule)

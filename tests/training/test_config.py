@@ -11,7 +11,11 @@ FACTS = {"channels": 1, "num_classes": 2, "label_values": [0, 255], "spacing": [
 
 def test_write_config_reads_back_the_same(tmp_path):
     config = TrainConfig(
-        loss="dicece", weighting="rebalance", weighting_options={"step": 0.02}, labels=(3,), spacing=(0.5, 2.0)
+        loss="dicece",
+        weighting="rebalance",
+        weighting_options={"step": 0.02},
+        labels=(3,),
+        spacing=(0.5, 2.0),
     )
     write_config(tmp_path / "config.toml", config, FACTS)
     assert read_config(tmp_path / "config.toml") == config

@@ -143,7 +143,7 @@ def test_train_prints_nothing(tmp_path, data, capfd):
 
 def test_checkpoint_keeps_the_epoch_of_the_schedule(tmp_path, data):
     train(data, TINY, tmp_path / "run")
-    assert read_checkpoint(tmp_path / "run/checkpoints/last.ckpt")["state_dict"]["loss._extra_state"] == 1
+    assert read_checkpoint(tmp_path / "run/checkpoints/last.ckpt")["state_dict"]["loss._extra_state"][0] == 1
 
 
 def test_save_checkpoint_that_fails_half_way_leaves_the_old_one(tmp_path):

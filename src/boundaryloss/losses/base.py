@@ -142,7 +142,7 @@ class MapLoss(nn.Module):
 
 def _warn_of_probabilities(logits: Tensor) -> None:
     """Warn of values that already are probabilities: a second softmax would flatten them."""
-    if logits.numel() and 0 <= logits.min() and logits.max() <= 1:
+    if logits.numel() and logits.min() >= 0 and logits.max() <= 1:
         total = logits.sum(1)
         if torch.allclose(total, torch.ones_like(total), atol=1e-2):
             warnings.warn(

@@ -197,7 +197,9 @@ class RegionBoundaryLoss(nn.Module):
         """Return weighting, epoch and weights, for `print`."""
         region, boundary = self.weights.tolist()
         plain = "" if isinstance(self.region, nn.Module) else f"region={self.region!r}, "
-        return f"{plain}weighting={self.weighting}, epoch={self.epoch}, weights=({region:.4g}, {boundary:.4g})"
+        return (
+            f"{plain}weighting={self.weighting}, epoch={self.epoch}, weights=({region:.4g}, {boundary:.4g})"
+        )
 
     def _warn_of_a_heavy_start(self) -> None:
         if type(self.boundary) is not BoundaryLoss or isinstance(self.weighting, GradientRatio):
@@ -236,13 +238,15 @@ def _as_weighting(weighting: Any) -> Schedule | GradientRatio:
     if isinstance(weighting, Real):
         return Constant(float(weighting))
     if isinstance(weighting, type):
-        raise TypeError(f"weighting is the class {weighting.__name__}; give an instance: {weighting.__name__}()")
+        raise TypeError(
+            f"weighting is the class {weighting.__name__}; give an instance: {weighting.__name__}()"
+        )
     if not (isinstance(weighting, GradientRatio) or callable(weighting)):
         raise TypeError(
             "weighting must be a number, a GradientRatio, or a schedule: epoch -> (region weight, boundary "
             f"weight), got {type(weighting).__name__}"
         )
-    return weighting
+    return cast("Schedule | GradientRatio", weighting)
 
 
 def _check(region: Any, logits: Any, target: Any) -> None:
@@ -252,9 +256,12 @@ def _check(region: Any, logits: Any, target: Any) -> None:
         check_same_device("logits", level, target=target)
     for level in target if isinstance(target, (list, tuple)) else [target]:
         check_tensor("target", level)
-    if type(region) is nn.CrossEntropyLoss and isinstance(target, Tensor) and isinstance(logits, Tensor):
-        if target.shape == (logits.shape[0], 1, *logits.shape[2:]) and logits.shape[1] > 1:
-            raise ValueError(
-                f"torch.nn.CrossEntropyLoss takes labels (batch, *space), got {tuple(target.shape)}; "
-                "pass target.squeeze(1), which the boundary loss takes as well"
-            )
+    if type(region) is not nn.CrossEntropyLoss or not (
+        isinstance(logits, Tensor) and isinstance(target, Tensor)
+    ):
+        return
+    if logits.shape[1] > 1 and target.shape == (logits.shape[0], 1, *logits.shape[2:]):
+        raise ValueError(
+            f"torch.nn.CrossEntropyLoss takes labels (batch, *space), got {tuple(target.shape)}; "
+            "pass target.squeeze(1), which the boundary loss takes as well"
+        )

@@ -104,6 +104,4 @@ def _fake_scale(gradient: Tensor, factor: Tensor, half: bool) -> Tensor:
     return torch.empty_like(gradient, dtype=torch.float16 if half else gradient.dtype)
 
 
-_scaled = op.define(
-    "scaled", "(Tensor gradient, Tensor factor, bool half) -> Tensor", _scale, _fake_scale
-)
+_scaled = op.define("scaled", "(Tensor gradient, Tensor factor, bool half) -> Tensor", _scale, _fake_scale)

@@ -52,8 +52,8 @@ class TrainConfig:
             three exist alone, too, and then tend to an empty prediction.
         form: of `boundary`: `linear`, the paper's integral, or `log`, see `LogBoundaryLoss`.
         saturation: of the form `log`: the distance in mm from which on all voxels count about alike.
-        weighting: of both terms: the schedules `constant`, `increase` and `rebalance`, or `ratio`, which holds
-            the ratio of their gradients, see `GradientRatio`.
+        weighting: of both terms: the schedules `constant`, `increase` and `rebalance`, or `ratio`, which
+            holds the ratio of their gradients, see `GradientRatio`.
         weighting_options: its own arguments, for instance `{"step": 0.02}`; the `ramp` of `ratio` is a
             quarter of the run unless it is given.
         epochs: how often the training slices are seen.

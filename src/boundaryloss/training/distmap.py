@@ -41,7 +41,7 @@ def write_distance_map(
     Args:
         labels: PNG, TIFF or NIfTI, 2-D or (NIfTI) 3-D.
         out: Ends in ``.nii``, ``.nii.gz`` or ``.tif``; float32.
-        boundary: ``"faces"`` or ``"centers"``.
+        contour: ``"faces"`` or ``"centers"``.
         spacing: Size of a voxel in mm. Default: as the file says; one for PNG and TIFF.
         keep: The label values to map. Default: all but 0.
         threshold: What is above it is label 1, the rest 0. Default: the values are labels.
@@ -67,8 +67,8 @@ def write_distance_map(
         raise UserError(f"{out}: the map of a volume; let the name end in .nii.gz")
     steps = found if spacing is None else checked_spacing(spacing, array.ndim)
     values = _values(labels, array, keep)
-    if boundary == "centers" and len(set(steps)) > 1:
-        raise UserError(f"{labels}: spacing {steps} differs by axis; use the boundary 'faces'")
+    if contour == "centers" and len(set(steps)) > 1:
+        raise UserError(f"{labels}: spacing {steps} differs by axis; use the contour 'faces'")
     classes = class_indices(array, (0, *values))
     maps = signed_distance_map(
         torch.from_numpy(classes)[None], len(values) + 1, spacing=steps, contour=contour

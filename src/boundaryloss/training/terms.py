@@ -82,7 +82,9 @@ def _boundary(
     if data.get("regions"):
         target = target[:, : logits.shape[1]]
     if "signed_distance" in batch:
-        return cast(BoundaryLoss | LogBoundaryLoss, term).from_map(logits, batch["signed_distance"], mask=mask)
+        return cast(BoundaryLoss | LogBoundaryLoss, term).from_map(
+            logits, batch["signed_distance"], mask=mask
+        )
     scale = [full / n for full, n in zip(batch["labels"].shape[2:], logits.shape[2:], strict=True)]
     spacings = [
         tuple(s * k for s, k in zip(spacing, scale, strict=True))

@@ -2,14 +2,14 @@
 
 from boundaryloss.integrations.nnunet.trainer import (
     nnUNetTrainerBoundary,
-    nnUNetTrainerBoundaryRatio,
     nnUNetTrainerBoundaryConstant,
+    nnUNetTrainerBoundaryRatio,
     nnUNetTrainerBoundaryRebalance,
 )
 
 __all__ = [
     "nnUNetTrainerBoundary",
-    "nnUNetTrainerBoundaryRatio",
     "nnUNetTrainerBoundaryConstant",
+    "nnUNetTrainerBoundaryRatio",
     "nnUNetTrainerBoundaryRebalance",
 ]
