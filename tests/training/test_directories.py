@@ -1,9 +1,10 @@
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
-from boundaryloss.training.directories import check_free, check_new, locked, prepare_directory
+from boundaryloss.training.directories import LOCK, check_free, check_new, locked, prepare_directory
 from boundaryloss.training.errors import UserError
 
 
@@ -15,6 +16,21 @@ def test_locked_keeps_others_out_until_its_end(tmp_path):
         (tmp_path / "out/table.csv").write_text("1")
     check_free(tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["table.csv"]
+
+
+def test_locked_holds_no_file_that_another_command_removed(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+    out, flock, first = tmp_path / "out", fcntl.flock, [True]
+
+    def ended_meanwhile(descriptor, operation):  # the other command ends between our opening and our locking
+        if first and first.pop():
+            (out / LOCK).unlink()
+        return flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", ended_meanwhile)
+    with suppress(UserError), locked(out):  # refused, or in
+        assert (out / LOCK).exists()
+    assert not first
 
 
 def test_locked_leaves_nothing_where_nothing_was_written(tmp_path):
