@@ -45,6 +45,34 @@ def test_evaluate_writes_cases_and_summary(folders):
         assert [row["label"] for row in csv.DictReader(file)] == ["255"]
 
 
+def test_evaluate_with_a_threshold_judges_predictions_of_0_and_1(folders):
+    for path in (folders / "predictions").iterdir():  # as `predict` writes them, against grey masks
+        write_labels(path, read_label_map(path)[0] // 255, (0, 1))
+    (summary,) = run(folders, threshold=127)
+    assert (summary["dice"], summary["missed"]) == ((1 + 0.75) / 2, 0)
+
+
+def test_evaluate_with_a_threshold_takes_it_for_all_predictions_or_none(folders):
+    write_labels(folders / "predictions" / "c.png", np.eye(20, dtype=int), (0, 1))  # nearly black
+    (summary,) = run(folders, threshold=127)
+    assert summary["both_empty"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ignore": 0}, "0 is background"),
+        ({"ignore": -1}, "from 1 to 65535"),
+        ({"ignore": 255, "labels": [255]}, "take it out of one"),
+        ({"ignore": 255, "threshold": 127}, "leave one out"),
+    ],
+)
+def test_evaluate_refuses_an_ignored_value_that_would_hide_errors(folders, options, message):
+    with pytest.raises(UserError, match=message):
+        run(folders, **options)
+    assert not (folders / "out").exists()
+
+
 def test_evaluate_uses_the_spacing(folders):
     (summary,) = run(folders, spacing=(3.0, 1.0))
     assert summary["hd95_mm"] == 1.5

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from boundaryloss.training.errors import UserError, reading
-from boundaryloss.training.files import atomic_write, checked_spacing
+from boundaryloss.training.files import atomic_write, checked_spacing, read_label_map
 from boundaryloss.training.label_values import check_label_values
 from boundaryloss.training.layouts import Layout, read_layout
 from boundaryloss.training.pairs import Pair, find_pairs
@@ -50,7 +50,8 @@ def evaluate(
         tolerance: Of the normalised surface dice, in mm.
         labels: The values to judge; all others are background.
         ignore: The value of voxels that nobody labelled, which are left out of every measure.
-        threshold: Values above it are 1 and all others 0, as in training.
+        threshold: Values above it are 1 and all others 0, as in training. Predictions that hold nothing but 0
+            and 1, as those of `predict`, stay as they are.
         split: Judge the cases only that splits.json has in this list: ``train`` or ``test``.
         on_bad: Gets a line about each case that cannot be compared, which is left out. By default it is an
             error.
@@ -64,7 +65,7 @@ def evaluate(
         UserError: Nothing can be compared, or `out` holds something else; nothing is written then.
     """
     predictions, truth, out = Path(predictions), Path(truth), Path(out)
-    _check_settings(tolerance, labels, threshold)
+    _check_settings(tolerance, labels, ignore, threshold)
     pairs, trained = find_pairs(predictions, truth, allow_missing=allow_missing, split=split)
     mark = {"predictions": str(predictions.resolve()), "truth": str(truth.resolve())}
     _check_out(out, mark)
@@ -107,7 +108,9 @@ class _Judge:
         ignore: int | None,
         threshold: float | None,
     ) -> None:
-        self.pairs, self.spacing, self.tolerance, self.threshold = pairs, spacing, tolerance, threshold
+        self.pairs, self.spacing, self.tolerance = pairs, spacing, tolerance
+        self.threshold = threshold
+        self.threshold_predicted = None if _are_masks(pairs, threshold) else threshold
         self.labels = None if labels is None else dict.fromkeys(labels)
         self.ignore = layout.ignore if layout and ignore is None else ignore
         self.regions = dict(zip(layout.region_values, layout.regions, strict=True)) if layout else {}
@@ -119,7 +122,7 @@ class _Judge:
 
     def read(self, pair: Pair) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
         """Prediction and truth, with background where nobody labelled, and their spacing."""
-        prediction, truth, steps = pair.read(self.threshold)
+        prediction, truth, steps = pair.read(self.threshold, self.threshold_predicted)
         if self.axes not in (0, truth.ndim):
             raise UserError(f"{pair.truth}: {truth.ndim}-D, but others are {self.axes}-D; judge one kind")
         if self.ignore is not None:
@@ -214,13 +217,30 @@ def _layout(truth: Path, labels: Sequence[int] | None) -> Layout | None:
     return None
 
 
-def _check_settings(tolerance: float, labels: Sequence[int] | None, threshold: float | None) -> None:
+def _are_masks(pairs: Sequence[Pair], threshold: float | None) -> bool:
+    """Whether all predictions hold nothing but 0 and 1, so that a threshold above would leave nothing."""
+    if threshold is None or threshold < 1:
+        return False
+    with suppress(UserError):  # values that are no labels
+        return all(read_label_map(pair.prediction)[0].max() <= 1 for pair in pairs)
+    return False
+
+
+def _check_settings(
+    tolerance: float, labels: Sequence[int] | None, ignore: int | None, threshold: float | None
+) -> None:
     if not np.isfinite(tolerance) or tolerance < 0:
         raise UserError(f"tolerance {tolerance}: give a distance in mm, 0 or more")
     if threshold is not None and not np.isfinite(threshold):
         raise UserError(f"threshold {threshold}: give a number")
     if labels is not None and not (labels and min(labels) > 0):
         raise UserError(f"labels {list(labels)}: give the values of objects, which are above 0")
+    if ignore is not None and not 0 < ignore <= 65535:
+        raise UserError(f"ignore {ignore}: give a value from 1 to 65535; 0 is background, which is judged")
+    if ignore is not None and labels is not None and ignore in labels:
+        raise UserError(f"ignore {ignore} is one of the labels to judge; take it out of one")
+    if ignore is not None and threshold is not None:
+        raise UserError("threshold leaves nothing but 0 and 1, so no value to ignore; leave one out")
 
 
 def _check_out(out: Path, mark: dict[str, str]) -> None:

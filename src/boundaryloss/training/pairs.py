@@ -20,14 +20,19 @@ class Pair:
     prediction: Path
     truth: Path
 
-    def read(self, threshold: float | None = None) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
+    def read(
+        self, threshold: float | None = None, threshold_predicted: float | None = None
+    ) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
         """Read both (*space), and the size of a voxel: as a NIfTI file of the two says, the truth's first.
+
+        Values of the truth above `threshold`, and of the prediction above `threshold_predicted`, become 1.
 
         Raises:
             UserError: a file cannot be read, or the two do not lie on the same grid.
         """
         (prediction, steps), (truth, spacing) = (
-            read_label_map(path, threshold) for path in (self.prediction, self.truth)
+            read_label_map(path, limit)
+            for path, limit in ((self.prediction, threshold_predicted), (self.truth, threshold))
         )
         same_grid(self.prediction, self.truth)
         if prediction.shape != truth.shape:
