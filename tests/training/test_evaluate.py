@@ -195,6 +195,16 @@ def test_evaluate_leaves_out_what_nobody_labelled(folders):
     assert (summary["label"], summary["dice"], summary["both_empty"]) == (255, (1 + 0.75) / 2, 1)
 
 
+def test_evaluate_refuses_a_value_that_no_region_has(tmp_path):
+    labels = {"background": 0, "whole": [1, 2], "core": [2]}
+    data = nnunet(tmp_path / "data", 1, labels=labels, regions_class_order=[1, 2])
+    prediction, _ = read_label_map(data / "labelsTr/c0.nii.gz")
+    prediction[:2] = 7  # false voxels, which no region would count
+    save(tmp_path / "predictions/c0.nii.gz", prediction)
+    with pytest.raises(UserError, match=r"predictions/c0\.nii\.gz: label 7 is not in dataset\.json"):
+        evaluate(tmp_path / "predictions", data, tmp_path / "out")
+
+
 def test_evaluate_judges_regions_by_region(tmp_path):
     labels = {"background": 0, "whole": [1, 2], "core": [2]}
     data = nnunet(tmp_path / "data", 1, labels=labels, regions_class_order=[1, 2])

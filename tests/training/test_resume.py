@@ -211,6 +211,22 @@ def test_train_resume_refuses_a_checkpoint_without_its_keys(data, half, tmp_path
         train(data, CONFIG, run, resume=True)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *((key, None) for key in ("state_dict", "optimizer_states", "lr_schedulers", "loops", "global_step")),
+        ("pytorch-lightning_version", None),
+        ("state_dict", {"weights": torch.zeros(3)}),
+    ],
+)
+def test_train_resume_refuses_a_checkpoint_that_lacks_a_part(data, half, tmp_path, key, value):
+    path = shutil.copytree(half, tmp_path / "run") / "checkpoints/last.ckpt"
+    content = {**read_checkpoint(path), key: value}
+    AtomicCheckpointIO().save_checkpoint({k: v for k, v in content.items() if v is not None}, path)
+    with pytest.raises(UserError, match=r"last\.ckpt does not hold all that a run goes on with"):
+        train(data, CONFIG, tmp_path / "run", resume=True)
+
+
 def test_train_resume_refuses_a_directory_in_use(data, half):
     with locked(half), pytest.raises(UserError, match="run is in use by another command"):
         train(data, CONFIG, half, resume=True)

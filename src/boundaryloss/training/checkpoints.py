@@ -14,6 +14,8 @@ from boundaryloss.training.errors import UserError
 from boundaryloss.training.files import atomic_write
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+# What a checkpoint with missing or foreign contents raises, wherever these are first used
+UNFIT = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

@@ -128,6 +128,11 @@ class _Judge:
         if self.ignore is not None:
             known = truth != self.ignore
             prediction, truth = prediction * known, truth * known
+        for path, array in ((pair.prediction, prediction), (pair.truth, truth)):
+            if self.regions and (foreign := self._values(array) - self.declared):
+                raise UserError(
+                    f"{path}: label {min(foreign)} is not in dataset.json, so no region has it; correct one"
+                )
         return prediction, truth, steps
 
     def add(self, pair: Pair, prediction: np.ndarray, truth: np.ndarray, steps: Sequence[float]) -> None:

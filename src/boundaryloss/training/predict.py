@@ -10,7 +10,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader, Dataset
 
 from boundaryloss.training.callbacks import Progress
-from boundaryloss.training.checkpoints import newest_checkpoint, read_checkpoint
+from boundaryloss.training.checkpoints import UNFIT, newest_checkpoint, read_checkpoint
 from boundaryloss.training.checks import oriented
 from boundaryloss.training.config import TrainConfig
 from boundaryloss.training.data import Case, collate, find_images, read_case, write_labels
@@ -158,7 +158,7 @@ def load_run(run: Path, checkpoint: str = "last") -> tuple[SegmentationModule, T
         settings = content["hyper_parameters"]
         module = SegmentationModule(settings["config"], settings["data"])
         module.load_state_dict(content["state_dict"])
-    except (KeyError, RuntimeError, TypeError) as error:
+    except UNFIT as error:
         raise UserError(
             f"{path} is no checkpoint of this program ({type(error).__name__}); use another one"
         ) from None

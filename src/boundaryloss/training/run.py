@@ -17,7 +17,12 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from boundaryloss.training.callbacks import CaseReport, EndTogether, History, Scores, StepReport, Steps
-from boundaryloss.training.checkpoints import AtomicCheckpointIO, newest_checkpoint, read_checkpoint
+from boundaryloss.training.checkpoints import (
+    UNFIT,
+    AtomicCheckpointIO,
+    newest_checkpoint,
+    read_checkpoint,
+)
 from boundaryloss.training.config import TrainConfig, as_dict, read_config, write_config
 from boundaryloss.training.directories import locked, prepare_directory
 from boundaryloss.training.errors import UserError
@@ -39,6 +44,7 @@ __all__ = [
 ]
 
 MAY_CHANGE = {"epochs", "accelerator", "devices", "nodes", "num_workers", "cache"}  # when a run goes on
+GOES_ON_WITH = ("loops", "global_step", "optimizer_states", "lr_schedulers", "pytorch-lightning_version")
 
 
 def train(
@@ -78,7 +84,7 @@ def train(
     loaders = Loaders(data, config)
     scores = Scores(data, out / "pictures", on_case)
     with locked(out) if is_first_process() else nullcontext(), quiet_lightning():
-        checkpoint = _prepare(data, config, out, resume)
+        checkpoint = _prepare(data, config, out, resume, module)
         trainer = _make_trainer(config, out, scores, on_step, validated=loaders.validate is not None)
         trainer.fit(module, loaders, ckpt_path=checkpoint)
         trainer.test(module, loaders, verbose=False)
@@ -98,11 +104,13 @@ def count_steps(data: RunData, config: TrainConfig) -> int:
     return steps + math.ceil(len(data.test) / processes)
 
 
-def _prepare(data: RunData, config: TrainConfig, out: Path, resume: bool) -> Path | None:
+def _prepare(
+    data: RunData, config: TrainConfig, out: Path, resume: bool, module: SegmentationModule
+) -> Path | None:
     """Make the run's directory, or find the checkpoint to go on from; only the first process writes."""
     checkpoint, damaged = newest_checkpoint(out / "checkpoints") if resume else (None, None)
     if checkpoint:
-        _check_same_run(data, config, out, checkpoint)
+        _check_same_run(data, config, out, checkpoint, module)
     elif resume and (out / "config.toml").is_file():  # stopped in its first epoch
         _check_settings(out, as_dict(read_config(out / "config.toml")), config)
     elif is_first_process():
@@ -126,7 +134,9 @@ def _write_lists(data: RunData, out: Path) -> None:
             file.write(("\n".join(data.skipped) + "\n").encode())
 
 
-def _check_same_run(data: RunData, config: TrainConfig, out: Path, checkpoint: Path) -> None:
+def _check_same_run(
+    data: RunData, config: TrainConfig, out: Path, checkpoint: Path, module: SegmentationModule
+) -> None:
     """Hold data and settings against what the checkpoint was trained with: files beside it can change."""
     content = read_checkpoint(checkpoint)
     try:
@@ -149,6 +159,15 @@ def _check_same_run(data: RunData, config: TrainConfig, out: Path, checkpoint: P
             f"{out} was begun with other images, masks or cases (its splits.json lists them); "
             "give the same data, or a new directory"
         )
+    try:
+        for name in GOES_ON_WITH:
+            content[name]
+        module.load_state_dict(content["state_dict"])
+    except UNFIT as error:
+        raise UserError(
+            f"{checkpoint} does not hold all that a run goes on with ({type(error).__name__}); "
+            "start a new run"
+        ) from None
 
 
 def _check_settings(out: Path, before: dict[str, Any], config: TrainConfig) -> None:
