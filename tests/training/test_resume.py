@@ -24,7 +24,7 @@ CONFIG = TrainConfig(
 STEPS = 3  # in an epoch
 VARIANTS = {
     "workers": {"num_workers": 2, "weighting": "ratio", "form": "log"},
-    "balance": {"weighting": "ratio", "decay": True, "accumulate": 2, "precision": "bf16-mixed"},
+    "ratio": {"weighting": "ratio", "decay": True, "accumulate": 2, "precision": "bf16-mixed"},
     "halving": {"halve_after": 1, "learning_rate": 1e-12, "accumulate": 2},  # it cannot get better
 }
 
