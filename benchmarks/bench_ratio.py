@@ -2,8 +2,8 @@
 
     python benchmarks/bench_ratio.py
 
-Milliseconds of the processor, the mean of many steps taken in turns, since one step in ten measures; one thread. `bench_training.py` gives the
-seconds of a whole step with the same logits.
+Milliseconds of the processor, the mean of many steps taken in turns, since one step in ten measures; one
+thread. `bench_training.py` gives the seconds of a whole step with the same logits.
 """
 
 import statistics

@@ -22,7 +22,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from boundaryloss.training.config import TrainConfig
-from boundaryloss.training.loaders import Loaders
+from boundaryloss.training.data.loaders import Loaders
 from boundaryloss.training.run import load_data, train
 
 SHAPE, AFFINE = (192, 160, 48), np.diag([1.0, 1.0, 2.0, 1.0])

@@ -67,8 +67,8 @@ def heeded(monkeypatch):
 @pytest.fixture(scope="session")
 def comparison(tmp_path_factory):
     """The directory of a finished comparison, to read only, with its experiment.toml beside it."""
-    from boundaryloss.training.compare import run_experiment
-    from boundaryloss.training.experiment import read_experiment
+    from boundaryloss.comparison.experiment import read_experiment
+    from boundaryloss.comparison.run import run_experiment
 
     folder = tmp_path_factory.mktemp("comparison")
     write_squares(folder / "data")

@@ -6,7 +6,7 @@ import nibabel
 import numpy as np
 from PIL import Image
 
-from boundaryloss.training.data import Slices
+from boundaryloss.training.data.slices import Slices
 
 AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
 TURNED = np.array([[0, 0, 2.0, 5], [-1.0, 0, 0, 7], [0, 1.0, 0, -3], [0, 0, 0, 1]])  # axes P, S, R

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from boundaryloss.comparison.experiment import read_experiment
 from boundaryloss.training.config import TrainConfig, read_config
-from boundaryloss.training.experiment import read_experiment
 
 ROOT = Path(__file__).parent.parent
 SNIPPET = re.compile(r"```python\n(.*?)```", re.DOTALL)
@@ -28,7 +28,7 @@ PAGES = [
         "losses.combined",
         "losses.log",
         "schedules",
-        "training.networks",
+        "training.model.networks",
         "integrations.lightning",
         "integrations.monai.losses",
         "integrations.monai.transforms",

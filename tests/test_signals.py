@@ -9,7 +9,8 @@ import pytest
 from datasets import write_slices
 
 from boundaryloss import cli
-from boundaryloss.training import callbacks, evaluate, predict
+from boundaryloss.scoring import folders as evaluate
+from boundaryloss.training import callbacks, predict
 from boundaryloss.training.signals import SIGNALS, Stopped, stopping_on_signals
 
 SETTINGS = 'epochs = 1\nfeatures = [4, 4, 4, 4, 4]\naccelerator = "cpu"\n'

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from boundaryloss.training.phantom import phantom
+from boundaryloss.training.data.phantom import phantom
 
 SEEDS = {"train": 31, "validation": 32}  # the experiments have 0 and 1,000,003
 COUNTS = {"train": 200, "validation": 200}

@@ -51,12 +51,11 @@ class OneLineErrors(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command and translate its errors."""
-        from boundaryloss.report.errors import ReportError
-        from boundaryloss.training.errors import UserError
+        from boundaryloss.files import UserError
 
         try:
             return super().invoke(ctx)
-        except (UserError, ReportError) as error:
+        except UserError as error:
             _fail(str(error))
         except ModuleNotFoundError as error:
             package = (error.name or "").partition(".")[0]
@@ -113,14 +112,14 @@ def demo(out: Path, seeds: int) -> None:
     Trains on generated slices with tiny lesions, prints a table with spread and tested differences, and draws
     demo.png and report.html. Nothing is downloaded.
     """
-    from boundaryloss.training.directories import check_new, locked
+    from boundaryloss.files import check_new, locked
 
     check_new(out)
 
+    from boundaryloss.comparison.demo import demo_experiment, run_demo
     from boundaryloss.report.comparison import plain_console, write_comparison
     from boundaryloss.report.figure import draw_figure
     from boundaryloss.report.page import write_report
-    from boundaryloss.training.demo import demo_experiment, run_demo
 
     with locked(out):
         with _progress() as progress:
@@ -160,8 +159,8 @@ def train(
     split that keeps a patient together decide what is tested. On several machines start it with torchrun or
     Slurm.
     """
+    from boundaryloss.files import check_free, check_new, holds_json
     from boundaryloss.training.config import TERMS, read_config
-    from boundaryloss.training.directories import check_free, check_new, holds_json
     from boundaryloss.training.processes import check_devices, is_first_process
 
     own, first = out / "config.toml", is_first_process()
@@ -175,7 +174,7 @@ def train(
     _check_source(data)
     check_devices(chosen)
 
-    from boundaryloss.training.run import count_steps, load_data  # heavy, as all that follows
+    from boundaryloss.training.run import count_steps, load_data
     from boundaryloss.training.run import train as train_run
 
     cases = load_data(
@@ -228,15 +227,14 @@ def train(
 )
 def predict(run: Path, images: Path, out: Path, checkpoint: str, split: str | None, skip_bad: bool) -> None:
     """Segment the images of a folder with a trained RUN: NIfTI to NIfTI, others to PNG."""
-    from boundaryloss.training.directories import check_new, check_run, locked
-    from boundaryloss.training.layouts import find_images
+    from boundaryloss.files import check_new, check_run, find_images, locked
 
     check_run(run, checkpoint)
     if split is None:
         find_images(images)
     check_new(out)
 
-    from boundaryloss.training.predict import predict as predict_images  # heavy
+    from boundaryloss.training.predict import predict as predict_images
 
     with locked(out), _skipping(skip_bad) as on_bad, _progress() as progress:
         count = predict_images(
@@ -297,7 +295,7 @@ def evaluate(
     Labels are judged one by one; regions that the dataset.json of nnU-Net declares, region by region, each
     named by its value of regions_class_order.
     """
-    from boundaryloss.training.evaluate import evaluate as evaluate_folders
+    from boundaryloss.scoring.folders import evaluate as evaluate_folders
 
     steps = _numbers(spacing, float, "--spacing takes numbers such as 0.8,0.5")
     keep = _numbers(labels, int, "--labels takes whole numbers such as 3 or 1,3")
@@ -330,8 +328,8 @@ def compare(experiment: Path, out: Path, data: str | None, jobs: int) -> None:
 
     Runs that are finished are left alone: start it again after an interruption, or with more seeds.
     """
-    from boundaryloss.training.directories import check_free, check_new, locked
-    from boundaryloss.training.experiment import read_experiment
+    from boundaryloss.comparison.experiment import read_experiment
+    from boundaryloss.files import check_free, check_new, locked
     from boundaryloss.training.processes import check_devices
 
     chosen = read_experiment(experiment, data)
@@ -340,9 +338,9 @@ def compare(experiment: Path, out: Path, data: str | None, jobs: int) -> None:
     for method in chosen.methods:
         check_devices(method.config)
 
+    from boundaryloss.comparison.run import run_experiment
     from boundaryloss.report.comparison import plain_console, print_verdicts, write_comparison
     from boundaryloss.report.page import write_report
-    from boundaryloss.training.compare import run_experiment  # heavy
 
     with locked(out):
         with _progress() as progress:
@@ -358,11 +356,11 @@ def compare(experiment: Path, out: Path, data: str | None, jobs: int) -> None:
 @click.argument("out", type=FOLDER)
 def convert(dataset: str, source: Path, out: Path) -> None:
     """Make a data folder OUT of a data set of the paper, unpacked in SOURCE."""
-    from boundaryloss.training.directories import check_new, locked
+    from boundaryloss.files import check_new, locked
 
     check_new(out)
 
-    from boundaryloss.training.convert import convert as convert_data
+    from boundaryloss.commands.convert import convert as convert_data
 
     with locked(out), _progress() as progress:
         count = convert_data(dataset, source, out, progress=progress)
@@ -380,7 +378,7 @@ def distmap(
     labels: Path, out: Path, contour: Any, spacing: str | None, keep: str | None, threshold: float | None
 ) -> None:
     """Write the signed distance map of a label file, and a picture beside it."""
-    from boundaryloss.training.distmap import write_distance_map
+    from boundaryloss.commands.distmap import write_distance_map
 
     steps, values = (
         _numbers(spacing, float, "--spacing takes numbers such as 0.8,0.5"),
@@ -403,7 +401,7 @@ def nnunet_path() -> None:
 
 def _check_source(data: str) -> None:
     """Refuse a data folder that is missing or of no known layout, at once: reading its cases takes longer."""
-    from boundaryloss.training.layouts import read_layout
+    from boundaryloss.files import read_layout
 
     if data != "phantom":
         read_layout(Path(data))
@@ -411,8 +409,8 @@ def _check_source(data: str) -> None:
 
 def _read_own_config(path: Path, **settings: Any) -> Any:
     """The settings that a run was begun with; its checkpoint has them, too, if the file is damaged."""
-    from boundaryloss.training.config import read_config, read_toml
-    from boundaryloss.training.errors import UserError
+    from boundaryloss.files import UserError, read_toml
+    from boundaryloss.training.config import read_config
 
     try:
         read_toml(path)

@@ -11,9 +11,9 @@ import pytest
 from comparisons import write_made
 from PIL import Image
 
+from boundaryloss.files import UserError
 from boundaryloss.report import plots
 from boundaryloss.report.comparison import plain_console, print_verdicts, write_comparison
-from boundaryloss.report.errors import ReportError
 from boundaryloss.report.page import write_report
 from boundaryloss.report.results import read_results
 
@@ -144,7 +144,7 @@ def test_a_damaged_file_of_a_comparison_is_named(tmp_path, name, content):
     path.unlink()
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ReportError, match=re.escape(f"{path}: missing or damaged")):
+    with pytest.raises(UserError, match=re.escape(f"{path}: missing or damaged")):
         read_results(out)
 
 

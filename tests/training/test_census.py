@@ -6,11 +6,12 @@ import pytest
 from datasets import decathlon, nnunet
 from PIL import Image
 
+from boundaryloss.files.errors import UserError
+from boundaryloss.files.labels import IGNORE, class_indices
+from boundaryloss.files.layouts import find_images, find_labels, read_layout
 from boundaryloss.training.config import TrainConfig
-from boundaryloss.training.data import IGNORE, class_indices, find_cases, read_case
-from boundaryloss.training.errors import UserError
-from boundaryloss.training.layouts import find_images, find_labels, read_layout
-from boundaryloss.training.rundata import RunData, load_data
+from boundaryloss.training.data.cases import find_cases, read_case
+from boundaryloss.training.data.rundata import RunData, load_data
 
 QUIET = TrainConfig(validation=0)
 

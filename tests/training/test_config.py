@@ -3,8 +3,8 @@ import dataclasses
 import pytest
 
 from boundaryloss import Constant, Increase, Rebalance
+from boundaryloss.files.errors import UserError
 from boundaryloss.training.config import TrainConfig, as_dict, from_dict, read_config, write_config
-from boundaryloss.training.errors import UserError
 
 FACTS = {"channels": 1, "num_classes": 2, "label_values": [0, 255], "spacing": [1.0, 0.5]}
 

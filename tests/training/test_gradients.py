@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from boundaryloss.training.gradients import gradient_norm
+from boundaryloss.training.model.gradients import gradient_norm
 
 
 def test_gradient_norm_by_hand():

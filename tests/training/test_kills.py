@@ -20,7 +20,8 @@ import torch
 from datasets import write_slices
 
 from boundaryloss import cli
-from boundaryloss.training import callbacks, files
+from boundaryloss.files import read as files
+from boundaryloss.training import callbacks
 from boundaryloss.training.checkpoints import read_checkpoint
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)

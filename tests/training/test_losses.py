@@ -3,7 +3,7 @@ import torch
 
 from boundaryloss import BoundaryLoss, RegionBoundaryLoss
 from boundaryloss.training.config import LOSSES, TrainConfig
-from boundaryloss.training.losses import make_loss
+from boundaryloss.training.model.losses import make_loss
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@ import torch
 
 from boundaryloss import signed_distance_map
 from boundaryloss.training.config import TrainConfig
-from boundaryloss.training.networks import make_inferer, make_network, run_whole
-from boundaryloss.training.padding import cut_back, pad_edges
+from boundaryloss.training.data.padding import cut_back, pad_edges
+from boundaryloss.training.model.networks import make_inferer, make_network, run_whole
 
 
 def test_pad_edges_repeats_what_is_outermost_and_cut_back_inverts():

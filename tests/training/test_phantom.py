@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from boundaryloss.training.phantom import phantom
+from boundaryloss.training.data.phantom import phantom
 
 
 def test_phantom_is_deterministic_and_a_longer_one_begins_with_the_shorter():

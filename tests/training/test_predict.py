@@ -7,10 +7,10 @@ import torch
 from datasets import save
 from PIL import Image
 
+from boundaryloss.files.errors import UserError
 from boundaryloss.training.config import TrainConfig
-from boundaryloss.training.data import Slices
-from boundaryloss.training.errors import UserError
-from boundaryloss.training.loaders import Loaders
+from boundaryloss.training.data.loaders import Loaders
+from boundaryloss.training.data.slices import Slices
 from boundaryloss.training.predict import load_run, predict
 from boundaryloss.training.run import RunData, train
 

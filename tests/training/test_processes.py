@@ -15,10 +15,10 @@ import pytest
 import torch
 from datasets import write_slices
 
+from boundaryloss.files.errors import UserError
 from boundaryloss.training.callbacks import EndTogether
 from boundaryloss.training.checkpoints import read_checkpoint
 from boundaryloss.training.config import TrainConfig, write_config
-from boundaryloss.training.errors import UserError
 from boundaryloss.training.processes import check_devices, is_first_process
 from boundaryloss.training.run import load_data, train
 

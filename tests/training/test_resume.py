@@ -10,10 +10,10 @@ import torch
 from datasets import squares, write_slices
 from PIL import Image
 
+from boundaryloss.files.directories import locked
+from boundaryloss.files.errors import UserError
 from boundaryloss.training.checkpoints import AtomicCheckpointIO, newest_checkpoint, read_checkpoint
 from boundaryloss.training.config import TrainConfig, read_config, write_config
-from boundaryloss.training.directories import locked
-from boundaryloss.training.errors import UserError
 from boundaryloss.training.predict import load_run
 from boundaryloss.training.run import RunData, load_data, train
 

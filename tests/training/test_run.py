@@ -11,11 +11,11 @@ import pytest
 import torch
 from datasets import squares
 
+from boundaryloss.files.errors import UserError
 from boundaryloss.training.checkpoints import AtomicCheckpointIO, read_checkpoint
 from boundaryloss.training.config import TrainConfig, read_config
-from boundaryloss.training.errors import UserError
+from boundaryloss.training.data.sampling import Draws
 from boundaryloss.training.run import RunData, count_steps, train
-from boundaryloss.training.sampling import Draws
 
 TINY = TrainConfig(epochs=2, batch_size=4, features=(4, 4, 4, 4, 4), validation=0.25, accelerator="cpu")
 

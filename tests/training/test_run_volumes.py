@@ -9,9 +9,9 @@ import pytest
 import torch
 from datasets import TURNED, decathlon, nnunet, save, stacked
 
+from boundaryloss.files.errors import UserError
+from boundaryloss.scoring.folders import evaluate
 from boundaryloss.training.config import TrainConfig
-from boundaryloss.training.errors import UserError
-from boundaryloss.training.evaluate import evaluate
 from boundaryloss.training.predict import predict
 from boundaryloss.training.run import load_data, train
 

@@ -1,8 +1,8 @@
 import pytest
 
+from boundaryloss.files.errors import UserError
 from boundaryloss.training.config import TrainConfig
-from boundaryloss.training.errors import UserError
-from boundaryloss.training.rundata import choose_patch
+from boundaryloss.training.data.rundata import choose_patch
 
 DYNUNET = {"network": "dynunet", "features": (4, 8, 8)}
 HIPPOCAMPI = [(34, 47, 33), (36, 50, 37), (40, 55, 39)]

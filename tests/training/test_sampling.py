@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from boundaryloss import signed_distance_map
+from boundaryloss.files.errors import UserError
 from boundaryloss.training.config import TrainConfig
-from boundaryloss.training.data import Slices
-from boundaryloss.training.errors import UserError
-from boundaryloss.training.sampling import Draws, EpochSampler, ShareSampler, count_draws
+from boundaryloss.training.data.sampling import Draws, EpochSampler, ShareSampler, count_draws
+from boundaryloss.training.data.slices import Slices
 
 SPACING = (1.0, 1.0, 2.5)
 PATCH = (8, 8, 8)

@@ -2,9 +2,10 @@ import json
 
 import pytest
 
-from boundaryloss.training.errors import UserError
-from boundaryloss.training.split import group_names, split_names, split_validation
-from boundaryloss.training.text import read_toml
+from boundaryloss.files.errors import UserError
+from boundaryloss.files.groups import group_names
+from boundaryloss.files.text import read_toml
+from boundaryloss.training.data.split import split_names, split_validation
 
 TILES = [f"blowhole_{i}" for i in range(115)] + [f"crack_{i}" for i in range(57)]
 SLICES = [f"p{patient:02d}_z{z}" for patient in range(10) for z in range(3)]

@@ -7,10 +7,10 @@ import pytest
 import torch
 from datasets import AFFINE, TURNED, nnunet, save
 
+from boundaryloss.files.errors import UserError
+from boundaryloss.files.layouts import Case
 from boundaryloss.training.checkpoints import read_checkpoint
-from boundaryloss.training.data import Case
-from boundaryloss.training.errors import UserError
-from boundaryloss.training.volumes import FileGrid, Volumes
+from boundaryloss.training.data.volumes import FileGrid, Volumes
 
 DATA = {"label_values": (0, 1), "ignore_value": None, "windows": ()}
 
@@ -69,7 +69,7 @@ def test_volumes_on_disc_are_prepared_once_and_again_when_the_file_changes(tmp_p
     first = Volumes(cases, DATA, None, cache)[0]
     assert count(cache) == 1
     with monkeypatch.context() as patch:
-        patch.setattr("boundaryloss.training.volumes.read_case", None)
+        patch.setattr("boundaryloss.training.data.volumes.read_case", None)
         again = Volumes(cases, DATA, None, cache)[0]
     assert torch.equal(first["image"], again["image"]) and count(cache) == 1
     assert again["spacing"] == (1.0, 1.0, 2.0)

@@ -2,14 +2,15 @@
 
 import csv
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from boundaryloss.report.errors import reading
+from boundaryloss.files import UserError
 
 Rows = list[dict[str, str]]
 Columns = Mapping[str, np.ndarray]  # a column of cases.csv -> (seed, case)
@@ -92,10 +93,10 @@ class Results:
 
 
 def read_results(out: Path) -> Results:
-    """Read what `boundaryloss.training.compare.run_experiment` left in `out`.
+    """Read what `boundaryloss.comparison.run.run_experiment` left in `out`.
 
     Raises:
-        ReportError: a file is missing, or is not as it was written.
+        UserError: a file is missing, or is not as it was written.
     """
     facts = _read_json(out / "comparison.json")
     groups: dict[str, str] = facts["groups"]
@@ -110,11 +111,11 @@ def read_results(out: Path) -> Results:
         points = {label: np.zeros((3, len(thresholds), len(seeds), len(cases))) for label in facts["labels"]}
         planes: dict[str, np.ndarray] = {}
         for folder, run in zip(folders, runs, strict=True):
-            with reading(folder / "run.json"):
+            with _reading(folder / "run.json"):
                 seed = seeds.index(run["seed"])
-            with reading(folder / "cases.csv") as path:
+            with _reading(folder / "cases.csv") as path:
                 _fill_columns(columns, _read_cases(path, run), seed, place, len(seeds))
-            with reading(folder / "operating_points.csv") as path:
+            with _reading(folder / "operating_points.csv") as path:
                 _fill_points(points, _read_cases(path, run), seed, place, thresholds)
             if seed == 0:
                 planes |= read_arrays(folder / "planes.npz")
@@ -146,18 +147,18 @@ def _fill_points(
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Read an .npz file."""
-    with reading(path), np.load(path, allow_pickle=False) as arrays:
+    with _reading(path), np.load(path, allow_pickle=False) as arrays:
         return dict(arrays)
 
 
 def _read_history(path: Path) -> dict[str, np.ndarray]:
-    with reading(path):
+    with _reading(path):
         rows = _read_csv(path)
         return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    with reading(path):
+    with _reading(path):
         return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
@@ -172,3 +173,15 @@ def _read_cases(path: Path, run: Mapping[str, Any]) -> Rows:
 def _read_csv(path: Path) -> Rows:
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[Path]:
+    """Turn whatever a damaged file raises into one line."""
+    try:
+        yield path
+    except Exception as error:  # json, csv, zip and NumPy each have their own for damaged bytes
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"{path}: missing or damaged ({reason}); remove its directory and run the comparison again"
+        ) from error

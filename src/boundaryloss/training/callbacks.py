@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from lightning import Callback, LightningModule, Trainer
 
-from boundaryloss.training.data import IGNORE, on_file_grid
-from boundaryloss.training.errors import UserError
-from boundaryloss.training.metrics import Row, case_metrics, objects_of, without_unlabelled, write_csv
+from boundaryloss.files import IGNORE, UserError, write_csv
+from boundaryloss.scoring.cases import Row, case_metrics, objects_of, without_unlabelled
+from boundaryloss.training.data.rundata import RunData
+from boundaryloss.training.data.slices import on_file_grid
 from boundaryloss.training.pictures import shown_names, write_picture
 from boundaryloss.training.processes import merged
-from boundaryloss.training.rundata import RunData
 
 StepReport = Callable[[str], None]
 CaseReport = Callable[[str, np.ndarray, np.ndarray, np.ndarray], None]

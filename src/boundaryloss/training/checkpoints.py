@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
+from boundaryloss.files import UserError, atomic_write
 from boundaryloss.training.config import from_dict, write_config
-from boundaryloss.training.errors import UserError
-from boundaryloss.training.files import atomic_write
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 # What a checkpoint with missing or foreign contents raises, wherever these are first used

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from boundaryloss.training.files import atomic_write
-from boundaryloss.training.rundata import RunData
+from boundaryloss.files import atomic_write
+from boundaryloss.training.data.rundata import RunData
 
 COUNT = 4
 COLOURS = np.array([[0, 0, 0], [255, 176, 0], [0, 176, 246], [234, 85, 133], [120, 200, 90], [150, 120, 255]])

@@ -9,17 +9,28 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader, Dataset
 
+from boundaryloss.files import (
+    Case,
+    UserError,
+    atomic_write,
+    check_run,
+    find_images,
+    is_nifti,
+    prepare_directory,
+    read_affine,
+    read_raw,
+    same_grid,
+    write_labels,
+)
 from boundaryloss.training.callbacks import Progress
 from boundaryloss.training.checkpoints import UNFIT, newest_checkpoint, read_checkpoint
-from boundaryloss.training.checks import oriented
 from boundaryloss.training.config import TrainConfig
-from boundaryloss.training.data import Case, collate, find_images, read_case, write_labels
-from boundaryloss.training.directories import check_run, prepare_directory
-from boundaryloss.training.errors import UserError
-from boundaryloss.training.files import atomic_write, is_nifti, read_affine, read_raw, same_grid
-from boundaryloss.training.module import SegmentationModule
+from boundaryloss.training.data.cases import read_case
+from boundaryloss.training.data.checks import oriented
+from boundaryloss.training.data.slices import collate
+from boundaryloss.training.data.volumes import FileGrid, Volumes
+from boundaryloss.training.model.module import SegmentationModule
 from boundaryloss.training.run import leave_signals, quiet_lightning
-from boundaryloss.training.volumes import FileGrid, Volumes
 
 ANOTHER_SCALE = 1.5  # times larger or smaller than in training: voxels that deserve a line
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from boundaryloss.training.errors import UserError
+from boundaryloss.files import UserError
 
 if TYPE_CHECKING:
     from boundaryloss.training.config import TrainConfig

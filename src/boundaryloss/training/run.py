@@ -16,6 +16,8 @@ from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from boundaryloss.files import UserError, atomic_write, locked, prepare_directory, write_csv
+from boundaryloss.scoring.cases import summarise
 from boundaryloss.training.callbacks import CaseReport, EndTogether, History, Scores, StepReport, Steps
 from boundaryloss.training.checkpoints import (
     UNFIT,
@@ -24,15 +26,11 @@ from boundaryloss.training.checkpoints import (
     read_checkpoint,
 )
 from boundaryloss.training.config import TrainConfig, as_dict, read_config, write_config
-from boundaryloss.training.directories import locked, prepare_directory
-from boundaryloss.training.errors import UserError
-from boundaryloss.training.files import atomic_write
-from boundaryloss.training.loaders import Loaders, share_out
-from boundaryloss.training.metrics import summarise, write_csv
-from boundaryloss.training.module import SegmentationModule
+from boundaryloss.training.data.loaders import Loaders, share_out
+from boundaryloss.training.data.rundata import RunData, load_data
+from boundaryloss.training.data.sampling import count_draws
+from boundaryloss.training.model.module import SegmentationModule
 from boundaryloss.training.processes import is_first_process, launched
-from boundaryloss.training.rundata import RunData, load_data
-from boundaryloss.training.sampling import count_draws
 
 __all__ = [
     "RunData",

@@ -1,0 +1,1 @@
+"""An experiment file -> runs, and what a report needs of them."""

@@ -1,0 +1,112 @@
+"""What a comparison writes beside its runs, for the report to read."""
+
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from boundaryloss.comparison.experiment import Experiment
+from boundaryloss.files import IGNORE, atomic_write
+from boundaryloss.scoring.thresholds import THRESHOLDS
+from boundaryloss.training.data.loaders import Loaders
+from boundaryloss.training.data.rundata import RunData
+from boundaryloss.training.data.slices import on_file_grid
+
+Batch = dict[str, Any]
+
+
+def write_facts(experiment: Experiment, out: Path, data: list[RunData]) -> None:
+    """comparison.json: the experiment, the cases and which of them belong together, the runs."""
+    groups = {name: fold.patients[name] for fold in data for name in fold.test.names}
+    facts = {
+        "title": experiment.title,
+        "data": experiment.data,
+        "seeds": experiment.seeds,
+        "folds": experiment.folds,
+        "labels": data[0].label_values[1:],
+        "spacing": data[0].spacing,
+        "train_cases": [len(fold.train) for fold in data],
+        "groups": groups,
+        "thresholds": THRESHOLDS,
+        "experiment": experiment.text,
+        "methods": [
+            {
+                "name": method.name,
+                "baseline": method.baseline,
+                "loss": method.config.loss,
+                "epochs": method.config.epochs,
+                "runs": [run.name for run in experiment.runs() if run.method == method],
+            }
+            for method in experiment.methods
+        ],
+    }
+    write_json(out / "comparison.json", facts)
+
+
+def truth_of(batch: Batch, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Truth of a tested case as it lies on its file, unlabelled voxels as background, and where these are."""
+    if "truth" in batch:  # volumes
+        truth = batch["truth"][index]
+    else:
+        truth = on_file_grid(batch, index, batch["labels"][index])[0].numpy()
+    return np.where(truth == IGNORE, 0, truth).astype(np.uint8), truth == IGNORE
+
+
+def write_images(experiment: Experiment, out: Path, data: list[RunData]) -> None:
+    """images.npz: one plane of every tested case, image and truth."""
+    path, arrays = out / "images.npz", {}
+    if {f"image/{name}" for fold in data for name in fold.test.names} <= _names(path):
+        return
+    for fold in data:
+        for batch in Loaders(fold, experiment.methods[0].config).test_dataloader():
+            for index, name in enumerate(batch["name"]):
+                image = on_file_grid(batch, index, batch["image"][index])[0].numpy()
+                grey, truth = (image.clip(0, 1) * 255).round().astype(np.uint8), truth_of(batch, index)[0]
+                arrays[f"image/{name}"], arrays[f"truth/{name}"] = plane(grey, truth), plane(truth, truth)
+    write_arrays(path, arrays)
+
+
+def _names(path: Path) -> set[str]:
+    """What an .npz file holds; nothing if it is missing or damaged, for then it is made again."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name for name, _ in arrays.items()}  # reads them all
+    except Exception:  # zip, zlib and NumPy each have their own error for damaged bytes
+        return set()
+
+
+def plane(array: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """What a page can show of a case: a slice as it is; of a volume the plane with most of the truth."""
+    return array if truth.ndim == 2 else array[..., int((truth > 0).sum(axis=(0, 1)).argmax())]
+
+
+def device(accelerator: str) -> str:
+    """Where networks of a run go, as torch calls it."""
+    return "cuda" if torch.cuda.is_available() and accelerator != "cpu" else "cpu"
+
+
+def hardware(accelerator: str) -> str:
+    """The processor, or the GPU, that trains."""
+    if device(accelerator) == "cuda":
+        return torch.cuda.get_device_name()
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = (line.partition(":") for line in info.read_text().splitlines())
+        model = next((value.strip() for key, _, value in lines if key.startswith("model name")), model)
+    return f"{model}, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write a compressed .npz, whole or not at all."""
+    with atomic_write(path, "arrays") as file:
+        np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON, whole or not at all."""
+    with atomic_write(path, "facts") as file:
+        file.write((json.dumps(content, indent=1) + "\n").encode())

@@ -1,0 +1,176 @@
+"""Every run of an experiment, one ordinary training each, and what the report needs to know beside it.
+
+    out/comparison.json         the experiment, the cases, the runs
+    out/images.npz              one plane of every tested case: image and truth
+    out/runs/NAME/              as `train` leaves it, and besides
+        planes.npz              the prediction on these planes
+        operating_points.csv    lesions found and false lesions at every threshold
+        run.json                time, machine and versions; written last
+
+A run that has its run.json is done, and is left alone when the experiment is started again.
+"""
+
+import functools
+import importlib.metadata
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from boundaryloss.comparison.experiment import Experiment, Run, Source
+from boundaryloss.comparison.records import (
+    hardware,
+    plane,
+    write_arrays,
+    write_facts,
+    write_images,
+    write_json,
+)
+from boundaryloss.files import UserError, holds_json, prepare_directory, write_csv
+from boundaryloss.scoring.cases import Row
+from boundaryloss.scoring.thresholds import operating_points
+from boundaryloss.training.callbacks import Progress, StepReport
+from boundaryloss.training.config import read_config
+from boundaryloss.training.processes import merged
+from boundaryloss.training.run import RunData, count_steps, train
+from boundaryloss.training.signals import end_with_parent
+
+PACKAGES = ("boundaryloss", "torch", "monai", "lightning", "numpy", "scipy")
+
+
+def run_experiment(
+    experiment: Experiment,
+    out: Path,
+    *,
+    jobs: int = 1,
+    progress: Progress = lambda done, total, text: None,
+) -> None:
+    """Train what is not done yet, and leave in `out` all that the report reads.
+
+    Args:
+        experiment: what to compare.
+        out: the experiment's directory: new, or begun before with the same settings.
+        jobs: how many runs at a time, each in a process of its own.
+        progress: is called with steps done, steps in all, and a line of text.
+
+    Raises:
+        UserError: `out` holds something else, or a run failed; what is finished is kept.
+    """
+    _load.cache_clear()  # files may have changed since
+    runs = list(experiment.runs())
+    data = [_load(experiment.source(fold)) for fold in range(len(experiment.folds))]
+    if data[0].regions:
+        raise UserError(f"{experiment.data}: regions overlap, which no report shows yet; give plain labels")
+    _prepare(out)
+    waiting = [run for run in runs if not _is_done(out, run, data[run.fold].test.names)]
+    write_facts(experiment, out, data)
+    write_images(experiment, out, data)
+    steps = {run.name: count_steps(data[run.fold], run.config) for run in runs}
+    total, done = sum(steps.values()), sum(steps.values()) - sum(steps[run.name] for run in waiting)
+
+    def advance(count: int, run: Run, text: str) -> None:
+        nonlocal done
+        done += count
+        progress(done, total, f"{run.name}, {text}")
+
+    if jobs > 1:
+        for run in _in_processes(experiment, out, waiting, jobs):
+            advance(steps[run.name], run, "done")
+    else:
+        for run in waiting:
+            _one_run(experiment, out, run, on_step=functools.partial(advance, 1, run))
+
+
+def _in_processes(experiment: Experiment, out: Path, runs: list[Run], jobs: int) -> Iterator[Run]:
+    """Run several at a time, the processor's cores shared among them."""
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, _start_worker, (threads,)) as pool:
+        futures = {pool.submit(_one_run, experiment, out, run): run for run in runs}
+        try:
+            for future in as_completed(futures):
+                future.result()
+                yield futures[future]
+        except BrokenProcessPool:
+            raise UserError(
+                "a run was killed, perhaps for lack of memory; go on with fewer --jobs (what is done is kept)"
+            ) from None
+        except BaseException:
+            for worker in multiprocessing.active_children():
+                worker.kill()  # or it would begin the next run first
+            raise
+
+
+def _start_worker(threads: int) -> None:
+    torch.set_num_threads(threads)
+    end_with_parent()
+
+
+@functools.cache
+def _load(source: Source) -> RunData:
+    """Every process reads each fold once."""
+    return source.load()
+
+
+def _one_run(experiment: Experiment, out: Path, run: Run, on_step: StepReport | None = None) -> None:
+    """Train, test, and write run.json last."""
+    directory, data = out / "runs" / run.name, _load(experiment.source(run.fold))
+    started = time.time()
+    tested: dict[str, tuple[np.ndarray, list[Row]]] = {}
+
+    def on_case(name: str, prediction: np.ndarray, truth: np.ndarray, probabilities: np.ndarray) -> None:
+        points = operating_points(probabilities, truth, name=name, label_values=data.label_values)
+        tested[name] = plane(prediction, truth), points
+
+    try:
+        train(data, run.config, directory, on_step=on_step, on_case=on_case, resume=True)
+    except UserError as error:
+        raise UserError(f"run {run.name}: {error}") from None
+    tested = merged(tested)
+    write_arrays(directory / "planes.npz", {name: tested[name][0] for name in data.test.names})
+    write_csv(
+        directory / "operating_points.csv", [row for name in data.test.names for row in tested[name][1]]
+    )
+    facts = {
+        "method": run.method.name,
+        "fold": run.fold,
+        "seed": run.seed,
+        "seconds": round(time.time() - started, 1),
+        "finished": time.strftime("%Y-%m-%d %H:%M"),
+        "train_cases": len(data.train),
+        "test_cases": len(data.test),
+        "hardware": hardware(run.config.accelerator),
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+    write_json(directory / "run.json", facts)
+
+
+def _is_done(out: Path, run: Run, test_names: list[str]) -> bool:
+    """Whether the run is finished, with these settings and this test set."""
+    directory = out / "runs" / run.name
+    if not all(holds_json(directory / name) for name in ("run.json", "splits.json")):
+        return False
+    split = json.loads((directory / "splits.json").read_text(encoding="utf-8"))
+    if read_config(directory / "config.toml") != run.config or split["test"] != test_names:
+        raise UserError(
+            f"{directory} was made with other settings or data; give a new directory with --out, "
+            "or remove this run to make it again"
+        )
+    return True
+
+
+def _prepare(out: Path) -> None:
+    """Make `out`; one that holds anything but a comparison is refused."""
+    if out.exists() and not (out / "comparison.json").exists():
+        prepare_directory(out)  # empty, or an error
+    try:
+        (out / "runs").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the directory {out / 'runs'}: {error.strerror}") from None

@@ -1,0 +1,1 @@
+"""Prediction x truth -> rows: measures of cases, lesions at every threshold, folders."""

@@ -1,0 +1,93 @@
+"""MONAI's U-Nets, by configuration, and how they see a whole image."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from monai.inferers.inferer import SliceInferer, SlidingWindowInferer
+from monai.networks.nets.basic_unet import BasicUNet
+from monai.networks.nets.dynunet import DynUNet
+from torch import Tensor, nn
+
+from boundaryloss.files import UserError
+from boundaryloss.training.config import TrainConfig
+from boundaryloss.training.data.padding import MULTIPLE, cut_back, pad_edges
+
+OVERLAP = 0.5  # of neighbouring windows
+COARSE = 2  # an axis with voxels so many times longer than the shortest waits before it is halved
+FULL = 256  # what DynUNet is built for where whole slices are seen
+
+
+def make_network(config: TrainConfig, data: Mapping[str, Any]) -> BasicUNet | DynUNet:
+    """The network of a run, for logits of `data["channels"]` channels.
+
+    Raises:
+        UserError: the patch cannot be halved as often as the network does it.
+    """
+    patch, spacing = data.get("patch"), data["spacing"]
+    outputs = len(data.get("regions") or ()) or data["num_classes"]
+    if config.network == "basicunet":
+        if patch and (any(n % MULTIPLE for n in patch) or max(patch) == MULTIPLE):
+            raise UserError(
+                f"patch {list(patch)}: basicunet halves every axis four times; "
+                'choose multiples of 16, one of them above it, or network = "dynunet"'
+            )
+        return BasicUNet(len(spacing), data["channels"], outputs, (*config.features, config.features[0]))
+    levels = len(config.features) if patch else min(5, len(config.features))
+    strides, kernels = plan_levels(patch or (FULL,) * len(spacing), spacing, levels)
+    if len(strides) < 3:
+        raise UserError(
+            f"patch {list(patch or ())}: dynunet halves it at least twice; choose multiples of 8 from 16 on"
+        )
+    supervised = config.deep_supervision != "none"
+    return DynUNet(
+        len(spacing),
+        data["channels"],
+        outputs,
+        kernel_size=kernels,
+        strides=strides,
+        upsample_kernel_size=strides[1:],
+        filters=config.features[: len(strides)],
+        deep_supervision=supervised,
+        deep_supr_num=min(3, len(strides) - 2),
+    )
+
+
+def plan_levels(
+    patch: Sequence[int], spacing: Sequence[float], levels: int
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Strides and kernel sizes by level: fine axes are halved first, until voxels are about cubes.
+
+    >>> plan_levels((64, 64, 16), (1.0, 1.0, 3.0), 4)
+    ([[1, 1, 1], [2, 2, 1], [2, 2, 2], [2, 2, 2]], [[3, 3, 1], [3, 3, 3], [3, 3, 3], [3, 3, 3]])
+    """
+    size, step = list(patch), list(spacing)
+    strides, kernels = [[1] * len(size)], []
+    while True:
+        finest = min(step)
+        kernels.append([3 if s <= COARSE * finest else 1 for s in step])
+        stride = [
+            2 if n % 2 == 0 and n >= 8 and s < COARSE * finest else 1 for n, s in zip(size, step, strict=True)
+        ]
+        if len(strides) == levels or max(stride) == 1:
+            return strides, kernels
+        strides.append(stride)
+        size = [n // k for n, k in zip(size, stride, strict=True)]
+        step = [s * k for s, k in zip(step, stride, strict=True)]
+
+
+def run_whole(network: nn.Module, images: Tensor) -> Tensor:
+    """Return the logits of `images` of any size; the edges are repeated up to a size that can be halved."""
+    size = images.shape[2:]
+    divisible = [-(-n // MULTIPLE) * MULTIPLE for n in size]
+    if max(divisible) == MULTIPLE:
+        divisible[-1] *= 2  # one voxel at the lowest level has no variance for the norm to divide by
+    return cut_back(network(pad_edges(images, divisible)), size)
+
+
+def make_inferer(patch: Sequence[int], batch_size: int, *, slicewise: bool = False) -> SlidingWindowInferer:
+    """Windows of a patch's size over a volume, or over each slice of it, blended with Gaussian weights."""
+    options: Any = {"sw_batch_size": batch_size, "overlap": OVERLAP, "mode": "gaussian"}
+    options["padding_mode"] = "replicate"  # of an image smaller than a window
+    if slicewise:
+        return SliceInferer(spatial_dim=2, roi_size=tuple(patch), **options)
+    return SlidingWindowInferer(tuple(patch), **options)

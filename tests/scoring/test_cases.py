@@ -1,0 +1,168 @@
+import csv
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from boundaryloss.files.write import write_csv
+from boundaryloss.scoring.cases import case_metrics, objects_of, summarise, surface_metrics
+
+
+def one(prediction, truth, spacing=None):
+    spacing = spacing or (1.0,) * truth.ndim
+    prediction, truth = (np.asarray(array, np.uint8) for array in (prediction, truth))
+    (row,) = case_metrics(prediction, truth, {1: (1,)}, spacing=spacing, name="x")
+    return row
+
+
+def block(shape, *corners):
+    array = np.zeros(shape, np.uint8)
+    array[tuple(slice(low, high) for low, high in corners)] = 1
+    return array
+
+
+def test_case_metrics_perfect_prediction():
+    truth = block((10, 12), (2, 5), (3, 7))
+    row = one(truth, truth, (2.0, 0.5))
+    assert (row["dice"], row["hd95_mm"], row["hd95_penalised_mm"]) == (1.0, 0.0, 0.0)
+    assert (row["lesions"], row["lesions_found"], row["false_lesions"], row["missed"]) == (1, 1, 0, 0)
+    assert row["truth_mm2"] == row["prediction_mm2"] == 12.0
+
+
+def test_case_metrics_one_column_beside_the_other_is_as_far_as_the_spacing():
+    truth, prediction = block((9, 20), (2, 7), (3, 4)), block((9, 20), (2, 7), (9, 10))
+    assert one(prediction, truth)["hd95_mm"] == 6.0
+    assert one(prediction, truth, (1.0, 0.5))["hd95_mm"] == 3.0
+    assert one(prediction.T, truth.T, (2.5, 1.0))["hd95_mm"] == 15.0
+
+
+def test_case_metrics_hd95_is_a_percentile_of_each_direction():
+    # The truth is 1 x 20 pixels, the prediction the same and one pixel 10 rows off: one of 21 is 10 away.
+    truth = block((15, 20), (0, 1), (0, 20))
+    prediction = truth | block((15, 20), (10, 11), (4, 5))
+    expected = np.percentile([0.0] * 20 + [10.0], 95)
+    assert one(prediction, truth)["hd95_mm"] == pytest.approx(expected)
+    assert one(truth, prediction)["hd95_mm"] == pytest.approx(expected)
+    two = prediction | block((15, 20), (10, 11), (9, 10))
+    assert one(two, truth)["hd95_mm"] == pytest.approx(9.5, rel=1e-5)  # the 21st of 22 is at 95.2 %
+
+
+def test_case_metrics_3d_anisotropic():
+    truth, prediction = block((12, 6, 6), (1, 3), (2, 4), (2, 4)), block((12, 6, 6), (5, 7), (2, 4), (2, 4))
+    row = one(prediction, truth, (3.0, 1.0, 1.0))
+    # layers 1 and 2 against 5 and 6: half of the distances are 3 layers, half 4
+    assert row["hd95_mm"] == pytest.approx(np.percentile([9.0, 12.0] * 4, 95)) == 12.0
+    assert (row["dice"], row["false_lesions"], row["lesions_found"]) == (0.0, 1, 0)
+    assert row["truth_mm3"] == 24.0
+
+
+def test_case_metrics_dice_by_hand():
+    truth, prediction = block((8, 8), (0, 2), (0, 4)), block((8, 8), (1, 3), (0, 3))
+    assert one(prediction, truth)["dice"] == 2 * 3 / (8 + 6)
+
+
+def test_case_metrics_miss_false_alarm_and_both_empty():
+    empty, full = np.zeros((30, 40), np.uint8), block((30, 40), (3, 6), (3, 6))
+    diagonal = 100.0  # of 60 x 80 mm
+    miss, alarm, both = (one(p, t, (2.0, 2.0)) for p, t in ((empty, full), (full, empty), (empty, empty)))
+    assert (miss["missed"], alarm["false_alarm"], both["both_empty"]) == (1, 1, 1)
+    assert (
+        sum(row[key] for row in (miss, alarm, both) for key in ("missed", "false_alarm", "both_empty")) == 3
+    )
+    assert (miss["dice"], alarm["dice"]) == (0, 0) and np.isnan(both["dice"])
+    assert all(np.isnan(row["hd95_mm"]) for row in (miss, alarm, both))
+    assert [row["hd95_penalised_mm"] for row in (miss, alarm, both)] == [diagonal, diagonal, 0.0]
+    assert (miss["lesions"], miss["lesions_found"], alarm["false_lesions"]) == (1, 0, 1)
+
+
+def test_case_metrics_counts_lesions_with_diagonal_neighbours_as_one():
+    truth = np.zeros((12, 12), np.uint8)
+    truth[1, 1] = truth[2, 2] = 1  # one lesion
+    truth[8:10, 1:3] = 1  # missed
+    prediction = np.zeros_like(truth)
+    prediction[2, 2] = 1  # touches the first
+    prediction[5, 8] = prediction[6, 9] = 1  # one false lesion
+    prediction[10, 10] = 1  # another
+    row = one(prediction, truth)
+    assert (row["lesions"], row["lesions_found"], row["false_lesions"]) == (2, 1, 2)
+
+
+def test_case_metrics_one_prediction_over_two_lesions_finds_both():
+    truth = np.zeros((5, 9), np.uint8)
+    truth[2, 1] = truth[2, 7] = 1
+    row = one(block((5, 9), (2, 3), (1, 8)), truth)
+    assert (row["lesions"], row["lesions_found"], row["false_lesions"]) == (2, 2, 0)
+
+
+def test_case_metrics_has_a_row_for_every_class_by_its_file_value():
+    truth = np.array([[0, 1, 2], [0, 1, 0]])
+    rows = case_metrics(truth, truth, objects_of((0, 7, 3, 9)), spacing=(1, 1), name="x")
+    assert [(row["label"], row["dice"]) for row in rows[:2]] == [(7, 1.0), (3, 1.0)]
+    assert (rows[2]["label"], rows[2]["both_empty"]) == (9, 1)
+
+
+def test_case_metrics_judges_regions_by_what_they_hold():
+    truth, prediction = np.array([[0, 0, 1, 1, 2, 3]]), np.array([[0, 1, 1, 2, 2, 0]])
+    objects = objects_of((0, 10, 20, 30), regions=((1, 2, 3), (2, 3)), painted=(1, 2))
+    assert objects == {10: (1, 2, 3), 20: (2, 3)}
+    whole, core = case_metrics(prediction, truth, objects, spacing=(1, 1), name="x")
+    assert (whole["label"], whole["dice"]) == (10, 2 * 3 / 8) and (core["label"], core["dice"]) == (20, 0.5)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.7, 2.0), (3.0, 1.0, 0.5)])
+def test_case_metrics_of_many_labels_are_those_of_each_alone(spacing):
+    rng = np.random.default_rng(0)
+    for _ in range(2):
+        shape = rng.integers(5, 15, len(spacing))
+        p, t = (rng.integers(0, 4, shape) * (rng.random(shape) > 0.6) for _ in range(2))
+        objects = objects_of(range(0, 50, 10))
+        for row in case_metrics(p, t, objects, spacing=spacing, name="x"):
+            index = row["label"] // 10
+            alone = one(p == index, t == index, spacing)  # in the whole image
+            assert repr({**row, "label": 1}) == repr(alone)
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing"),
+    [((40, 31), (1.0, 1.0)), ((25, 40), (0.7, 2.0)), ((11, 14, 9), (3.0, 1.0, 0.5))],
+)
+def test_hd95_agrees_with_scipy(shape, spacing):
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        p, t = (ndimage.gaussian_filter(rng.standard_normal(shape), 1.5) > 0.08 for _ in range(2))
+        surfaces = [mask & ~ndimage.binary_erosion(mask) for mask in (p, t)]
+        directed = [
+            np.percentile(ndimage.distance_transform_edt(~b, sampling=spacing)[a], 95)
+            for a, b in (surfaces, surfaces[::-1])
+        ]
+        assert surface_metrics(p, t, spacing, 1.0)[0] == pytest.approx(max(directed), rel=1e-5)
+
+
+def test_summarise_states_over_how_many_cases():
+    empty, full = np.zeros((30, 40), np.uint8), block((30, 40), (3, 6), (3, 6))
+    pairs = [(full, full), (empty, full), (empty, empty), (full, empty)]
+    (summary,) = summarise(row for p, t in pairs for row in [one(p, t)])
+    assert (summary["cases"], summary["cases_with_truth"]) == (4, 2)
+    assert (summary["dice"], summary["dice_cases"]) == (1 / 3, 3)
+    assert (summary["hd95_mm"], summary["hd95_cases"]) == (0.0, 1)
+    assert summary["hd95_penalised_mm"] == (50 + 50) / 4
+    assert (summary["missed"], summary["false_alarms"], summary["both_empty"]) == (1, 1, 1)
+    assert (summary["lesion_sensitivity"], summary["false_lesions_per_image"]) == (0.5, 0.25)
+
+
+def test_summarise_of_a_label_that_never_occurs_is_nan_and_says_so():
+    empty = np.zeros((4, 4), np.uint8)
+    (summary,) = summarise([one(empty, empty)])
+    assert np.isnan(summary["dice"]) and summary["dice_cases"] == 0 and summary["both_empty"] == 1
+    assert np.isnan(summary["lesion_sensitivity"])
+
+
+def test_write_csv_reads_back_and_leaves_the_old_file_on_failure(tmp_path):
+    path = tmp_path / "rows.csv"
+    write_csv(path, [{"a": 1, "b": float("nan")}])
+    with path.open() as file:
+        assert list(csv.DictReader(file)) == [{"a": "1", "b": "nan"}]
+    with pytest.raises(ValueError, match="fields"):
+        write_csv(path, [{"a": 1}, {"c": 2}])
+    assert path.read_text() == "a,b\n1,nan\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["rows.csv"]

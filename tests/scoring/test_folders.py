@@ -1,0 +1,315 @@
+import csv
+import json
+import subprocess
+import sys
+
+import nibabel
+import numpy as np
+import pytest
+from datasets import nnunet, save
+from PIL import Image
+
+from boundaryloss.files.errors import UserError
+from boundaryloss.files.read import read_label_map
+from boundaryloss.files.write import write_labels
+from boundaryloss.scoring import cases as metrics
+from boundaryloss.scoring import pairs
+from boundaryloss.scoring.folders import evaluate
+
+
+@pytest.fixture
+def folders(tmp_path):
+    square = np.zeros((20, 20), int)
+    square[4:8, 4:8] = 1
+    shifted = np.roll(square, 1, axis=0)
+    for folder, maps in (
+        ("truth", (square, square, 0 * square)),
+        ("predictions", (square, shifted, 0 * square)),
+    ):
+        (tmp_path / folder).mkdir()
+        for name, classes in zip("abc", maps, strict=True):
+            write_labels(tmp_path / folder / f"{name}.png", classes, (0, 255))
+    return tmp_path
+
+
+def run(path, **options):
+    return evaluate(path / "predictions", path / "truth", path / "out", **options)
+
+
+def test_evaluate_writes_cases_and_summary(folders):
+    (summary,) = run(folders)
+    assert (summary["label"], summary["cases"], summary["dice"]) == (255, 3, (1 + 0.75) / 2)
+    assert (summary["dice_cases"], summary["both_empty"]) == (2, 1)
+    with (folders / "out" / "cases.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["name"], row["hd95_mm"]) for row in rows] == [("a", "0.0"), ("b", "1.0"), ("c", "nan")]
+    with (folders / "out" / "summary.csv").open() as file:
+        assert [row["label"] for row in csv.DictReader(file)] == ["255"]
+
+
+def test_evaluate_with_a_threshold_judges_predictions_of_0_and_1(folders):
+    for path in (folders / "predictions").iterdir():  # as `predict` writes them, against grey masks
+        write_labels(path, read_label_map(path)[0] // 255, (0, 1))
+    (summary,) = run(folders, threshold=127)
+    assert (summary["dice"], summary["missed"]) == ((1 + 0.75) / 2, 0)
+
+
+def test_evaluate_with_a_threshold_takes_it_for_all_predictions_or_none(folders):
+    write_labels(folders / "predictions" / "c.png", np.eye(20, dtype=int), (0, 1))  # nearly black
+    (summary,) = run(folders, threshold=127)
+    assert summary["both_empty"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ignore": 0}, "0 is background"),
+        ({"ignore": -1}, "from 1 to 65535"),
+        ({"ignore": 255, "labels": [255]}, "take it out of one"),
+        ({"ignore": 255, "threshold": 127}, "leave one out"),
+    ],
+)
+def test_evaluate_refuses_an_ignored_value_that_would_hide_errors(folders, options, message):
+    with pytest.raises(UserError, match=message):
+        run(folders, **options)
+    assert not (folders / "out").exists()
+
+
+def test_evaluate_uses_the_spacing(folders):
+    (summary,) = run(folders, spacing=(3.0, 1.0))
+    assert summary["hd95_mm"] == 1.5
+    with pytest.raises(UserError, match="give 2 positive numbers"):
+        run(folders, spacing=(1.0, 1.0, 1.0))
+
+
+def test_evaluate_reads_volumes_with_their_spacing(tmp_path):
+    truth = np.zeros((8, 8, 6), np.uint8)
+    truth[2:4, 2:4, 1] = 1
+    for folder, array in (("truth", truth), ("predictions", np.roll(truth, 2, axis=2))):
+        (tmp_path / folder).mkdir()
+        nibabel.save(nibabel.Nifti1Image(array, np.diag([1, 1, 2.5, 1])), tmp_path / folder / "v.nii.gz")
+    (summary,) = run(tmp_path)
+    assert summary["hd95_mm"] == 5.0
+
+
+def test_evaluate_does_not_forget_a_case_without_prediction(folders):
+    (folders / "predictions" / "b.png").unlink()
+    with pytest.raises(UserError, match=r"b\.png: no prediction .*1 of 3 cases"):
+        run(folders)
+    (summary,) = run(folders, allow_missing=True)
+    assert summary["cases"] == 2
+
+
+def test_evaluate_rejects_a_prediction_without_truth(folders):
+    (folders / "truth" / "b.png").unlink()
+    with pytest.raises(UserError, match=r"predictions/b\.png: no truth"):
+        run(folders)
+
+
+def test_evaluate_rejects_other_values_and_sizes(folders):
+    for name in "abc":
+        write_labels(folders / "predictions" / f"{name}.png", np.eye(20, dtype=int))
+    with pytest.raises(UserError, match=r"values \[1\], the truth \[255\]"):
+        run(folders)
+    write_labels(folders / "predictions" / "a.png", np.eye(21, dtype=int), (0, 255))
+    with pytest.raises(UserError, match=r"a\.png: shape \(21, 21\)"):
+        run(folders)
+
+
+def test_evaluate_counts_a_label_that_only_predictions_have(folders):
+    prediction = np.zeros((20, 20), int)
+    prediction[0, 0] = 1
+    write_labels(folders / "predictions" / "c.png", prediction, (0, 7))
+    first, second = run(folders)
+    assert (first["label"], first["false_alarms"], first["false_lesions_per_image"]) == (7, 1, 1 / 3)
+    assert second["label"] == 255
+
+
+def write(folder, **arrays):
+    folder.mkdir(exist_ok=True)
+    for name, array in arrays.items():
+        Image.fromarray(array.astype(np.uint8)).save(folder / f"{name}.png")
+
+
+def row_of(path, name, label):
+    with (path / "out/cases.csv").open() as file:
+        return next(r for r in csv.DictReader(file) if (r["name"], r["label"]) == (name, str(label)))
+
+
+def test_evaluate_reads_every_file_once(folders, monkeypatch):
+    read = []
+
+    def reading(path, threshold=None):
+        read.append(path.name)
+        return read_label_map(path, threshold)
+
+    monkeypatch.setattr(pairs, "read_label_map", reading)
+    run(folders)
+    assert sorted(read) == ["a.png", "a.png", "b.png", "b.png", "c.png", "c.png"]
+
+
+def test_evaluate_has_a_row_for_every_label_of_every_case(tmp_path):
+    empty, one, two = np.zeros((9, 9)), np.zeros((9, 9)), np.zeros((9, 9))
+    one[2, 2], two[4, 4] = 1, 2
+    for folder in ("predictions", "truth"):
+        write(tmp_path / folder, a=one, b=two, c=empty)
+    first, second = run(tmp_path)
+    assert [(row["cases"], row["dice"], row["both_empty"]) for row in (first, second)] == [(3, 1.0, 2)] * 2
+    absent = row_of(tmp_path, "a", 2)
+    assert absent["both_empty"] == "1" and absent["hd95_penalised_mm"] == absent["truth_mm2"] == "0.0"
+
+
+def test_evaluate_refuses_grey_predictions(folders):
+    grey = np.exp(-((np.mgrid[:20, :20] - 10) ** 2).sum(0) / 50) * 255
+    write(folders / "predictions", c=grey)
+    with pytest.raises(UserError, match=r"predictions: the values .* look like grey"):
+        run(folders)
+    assert not (folders / "out").exists()
+    (summary,) = run(folders, threshold=127)
+    assert summary["label"] == 1 and summary["false_alarms"] == 1
+
+
+def test_evaluate_refuses_a_thousand_values(tmp_path):
+    values = np.arange(1200).reshape(30, 40).astype(np.uint16)
+    for folder in ("predictions", "truth"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(values).save(tmp_path / folder / "a.png")
+    with pytest.raises(UserError, match="1199 different values"):
+        run(tmp_path)
+
+
+def test_evaluate_takes_many_labels_of_which_a_file_shows_a_few(tmp_path, monkeypatch):
+    monkeypatch.setattr(metrics, "surface_metrics", lambda *_: (0.0, 0.0, 1.0))  # the slow part
+    few, many = np.zeros((8, 8)), np.arange(64).reshape(8, 8)
+    few[0, :3], few[1, :3] = (5, 40, 255), 1
+    many[7, 7] = 255  # {5, 40, 255} alone would look grey
+    for folder in ("predictions", "truth"):
+        write(tmp_path / folder, a=few, b=many)
+    assert len(run(tmp_path)) == 63
+    assert [row["label"] for row in run(tmp_path, labels=(40, 5))] == [5, 40]
+
+
+def test_evaluate_leaves_out_what_nobody_labelled(folders):
+    truth = np.zeros((20, 20))
+    truth[4:8, 4:8], truth[10:] = 255, 7
+    write(folders / "truth", a=truth, b=truth, c=np.full((20, 20), 7))
+    (summary,) = run(folders, ignore=7)
+    assert (summary["label"], summary["dice"], summary["both_empty"]) == (255, (1 + 0.75) / 2, 1)
+
+
+def test_evaluate_refuses_a_value_that_no_region_has(tmp_path):
+    labels = {"background": 0, "whole": [1, 2], "core": [2]}
+    data = nnunet(tmp_path / "data", 1, labels=labels, regions_class_order=[1, 2])
+    prediction, _ = read_label_map(data / "labelsTr/c0.nii.gz")
+    prediction[:2] = 7  # false voxels, which no region would count
+    save(tmp_path / "predictions/c0.nii.gz", prediction)
+    with pytest.raises(UserError, match=r"predictions/c0\.nii\.gz: label 7 is not in dataset\.json"):
+        evaluate(tmp_path / "predictions", data, tmp_path / "out")
+
+
+def test_evaluate_judges_regions_by_region(tmp_path):
+    labels = {"background": 0, "whole": [1, 2], "core": [2]}
+    data = nnunet(tmp_path / "data", 1, labels=labels, regions_class_order=[1, 2])
+    truth = np.zeros((9, 9, 4), np.uint8)
+    truth[2:6, 2:6, 1], truth[3:5, 3:5, 1] = 1, 2
+    save(data / "labelsTr/c0.nii.gz", truth)
+    save(tmp_path / "predictions/c0.nii.gz", np.minimum(truth, 1))
+    for where in (data, data / "labelsTr"):
+        whole, core = evaluate(tmp_path / "predictions", where, tmp_path / f"out-{where.name}")
+        assert (whole["label"], whole["dice"]) == (1, 1.0)
+        assert (core["label"], core["missed"], core["dice"]) == (2, 1, 0)
+    with pytest.raises(UserError, match="has regions"):
+        evaluate(tmp_path / "predictions", data, tmp_path / "out", labels=(1,))
+
+
+def test_evaluate_says_what_was_trained_on_and_takes_the_split(folders):
+    notes = []
+    run(folders, on_note=notes.append)
+    assert not notes
+    (folders / "predictions/splits.json").write_text(json.dumps({"train": ["a", "c"], "test": ["b"]}))
+    assert run(folders, on_note=notes.append)[0]["cases"] == 3
+    assert notes[0].startswith("2 of the 3 judged cases were trained on")
+    assert run(folders, split="test")[0]["dice"] == 0.75
+    assert run(folders, split="train")[0]["cases"] == 2
+    (folders / "predictions/b.png").unlink()
+    with pytest.raises(UserError, match=r"no prediction .*1 of 1 cases"):
+        run(folders, split="test")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"train": 3}', '{"test": ["x"]}', '{"train": ["a"]}', None])
+def test_evaluate_refuses_a_split_that_it_cannot_use(folders, content):
+    if content:
+        (folders / "predictions/splits.json").write_text(content)
+    with pytest.raises(UserError, match=r"splits\.json: "):
+        run(folders, split="test")
+    assert not (folders / "out").exists()
+
+
+def test_evaluate_replaces_its_own_tables_and_nothing_else(folders):
+    run(folders)
+    first = (folders / "out/cases.csv").read_text()
+    run(folders, spacing=(2.0, 2.0))
+    assert (folders / "out/cases.csv").read_text() != first
+    with pytest.raises(UserError, match="no evaluation of these two folders"):
+        evaluate(folders / "truth", folders / "truth", folders / "out")
+    for name in ("cases.csv", "notes.txt"):
+        (folders / "mine").mkdir(exist_ok=True)
+        (folders / "mine" / name).write_text("mine")
+        with pytest.raises(UserError, match="give a new directory"):
+            evaluate(folders / "predictions", folders / "truth", folders / "mine")
+        assert (folders / "mine" / name).read_text() == "mine"
+        (folders / "mine" / name).unlink()
+    with pytest.raises(UserError, match="cannot make the directory"):
+        evaluate(folders / "predictions", folders / "truth", folders / "truth/a.png/out")
+
+
+def test_evaluate_refuses_slices_that_lie_elsewhere_and_mixed_kinds(tmp_path):
+    square = np.zeros((8, 8, 1), np.uint8)
+    square[2:4, 2:4] = 1
+    save(tmp_path / "truth/a.nii.gz", square)
+    save(tmp_path / "predictions/a.nii.gz", square[::-1].copy(), np.diag([-1.0, 1, 2, 1]))
+    with pytest.raises(UserError, match="affine is not that of"):
+        run(tmp_path)
+    save(tmp_path / "predictions/a.nii.gz", square)
+    for folder in ("truth", "predictions"):
+        save(tmp_path / folder / "b.nii.gz", np.repeat(square, 3, axis=2))
+    with pytest.raises(UserError, match="3-D, but others are 2-D"):
+        run(tmp_path)
+    bad = []
+    assert run(tmp_path, on_bad=bad.append)[0]["cases"] == 1 and len(bad) == 1
+
+
+def test_evaluate_takes_the_spacing_of_whichever_file_has_one(tmp_path):
+    truth = np.zeros((8, 8), np.uint8)
+    truth[2:4, 2:4] = 1
+    write(tmp_path / "truth", a=truth)
+    save(tmp_path / "predictions/a.nii.gz", np.roll(truth, 2, axis=0)[..., None], np.diag([3.0, 1, 1, 1]))
+    (summary,) = run(tmp_path)
+    assert summary["hd95_mm"] == 6.0
+
+
+def test_evaluate_with_a_wrong_folder_loads_nothing_heavy(tmp_path):
+    code = (
+        "import sys; from boundaryloss import cli\n"
+        f"try: cli.main(['evaluate', '{tmp_path}/x', '{tmp_path}', '--out', '{tmp_path}/y'])\n"
+        "except SystemExit as e: assert e.code == 2\n"
+        "print(sorted({'torch', 'monai', 'lightning', 'scipy'} & {*sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "[]\n" and "x: no such folder" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"tolerance": float("nan")}, "tolerance nan"),
+        ({"threshold": float("inf")}, "threshold inf"),
+        ({"labels": (0,)}, "labels"),
+        ({"labels": (255, -1)}, "labels"),
+        ({"labels": (255, 7)}, "no file has the label 7"),
+    ],
+)
+def test_evaluate_refuses_settings_that_judge_nothing(folders, setting, words):
+    with pytest.raises(UserError, match=words):
+        run(folders, **setting)
+    assert not (folders / "out").exists()
