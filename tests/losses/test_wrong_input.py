@@ -191,3 +191,16 @@ def test_losses_and_maps_work_on_tensors_without_values(loss):
 def test_region_boundary_loss_refuses_parts_of_another_kind(arguments, error, message):
     with pytest.raises(error, match=message):
         RegionBoundaryLoss(**{"region": torch.nn.CrossEntropyLoss(), "weighting": Constant()} | arguments)
+
+
+@pytest.mark.parametrize(
+    ("value", "classes", "remedy"),
+    [
+        (255, 2, "of a mask of 0 and 255 pass labels > 0"),
+        (3, 3, "4 classes, background included, need 4 channels"),
+        (9, 3, "pass ignore_index=9"),
+    ],
+)
+def test_a_label_that_is_no_class_comes_with_a_remedy(value, classes, remedy):
+    with pytest.raises(ValueError, match=remedy):
+        signed_distance_map(LABELS * value, classes)

@@ -125,6 +125,22 @@ def test_evaluate_counts_a_label_that_only_predictions_have(folders):
     assert second["label"] == 255
 
 
+def test_evaluate_says_which_labels_no_prediction_has(folders):
+    both = np.zeros((20, 20), int)
+    both[4:8, 4:8], both[12:14] = 1, 2
+    write_labels(folders / "truth/a.png", both, (0, 255, 3))
+    notes = []
+    run(folders, on_note=notes.append)
+    assert notes == [
+        "no prediction has the label 3; if the run was not to find it, judge with --labels",
+    ]
+
+
+def test_evaluate_takes_one_spacing_for_all_axes(folders):
+    (half,) = run(folders, spacing=(0.5,))
+    assert half["hd95_mm"] == 0.25  # the mean of 0 and half a voxel
+
+
 def write(folder, **arrays):
     folder.mkdir(exist_ok=True)
     for name, array in arrays.items():

@@ -53,7 +53,9 @@ def _with_depth(maps: Tensor, spacing: Sequence[float]) -> tuple[Tensor, list[fl
 def _bad_label(position: int, maps: Tensor, num_classes: int) -> str:
     batch, channel, *voxel = (int(i) for i in torch.unravel_index(torch.tensor(position), maps.shape))
     value = int(maps[(batch, channel, *voxel)])
-    return (
-        f"label {value} at batch {batch}, voxel {tuple(voxel)} lies outside 0..{num_classes - 1}; "
-        f"if it marks unlabelled voxels, pass ignore_index={value}"
-    )
+    remedy = f"if it marks unlabelled voxels, pass ignore_index={value}"
+    if (value, num_classes) == (255, 2):
+        remedy = f"of a mask of 0 and 255 pass labels > 0; {remedy}"
+    elif value == num_classes:
+        remedy = f"{value + 1} classes, background included, need {value + 1} channels; {remedy}"
+    return f"label {value} at batch {batch}, voxel {tuple(voxel)} lies outside 0..{num_classes - 1}; {remedy}"

@@ -24,7 +24,8 @@ def stem(path: Path) -> str:
 
 
 def checked_spacing(spacing: Sequence[float], axes: int) -> tuple[float, ...]:
-    """Return the spacing a user gave, if it fits."""
+    """Return the spacing a user gave, one number for each axis or for all, if it fits."""
+    spacing = tuple(spacing) * axes if len(spacing) == 1 else spacing
     if len(spacing) != axes or not all(np.isfinite(step) and step > 0 for step in spacing):
         raise UserError(
             f"spacing {tuple(spacing)}: give {axes} positive numbers, the size of a voxel along each axis"

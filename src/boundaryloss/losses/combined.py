@@ -17,7 +17,7 @@ from boundaryloss.schedules import Constant, GradientRatio, Increase, Rebalance,
 HEAVY = 0.1  # times the region loss's weight: early on, gradients differ by a factor of tens besides
 EVERY = 10  # steps between two measurements of the gradients, each of which costs a pass over the logits
 SHARE = 0.1  # of the newest measurement in the running means
-PATIENCE = 1000  # steps in epoch 0 without a boundary term before somebody is asked about it
+PATIENCE = 100  # steps in epoch 0 without a boundary term before somebody is asked about it
 
 
 class RegionBoundaryLoss(nn.Module):

@@ -61,7 +61,8 @@ def evaluate(
         split: Judge the cases only that splits.json has in this list: ``train`` or ``test``.
         on_bad: Gets a line about each case that cannot be compared, which is left out. By default it is an
             error.
-        on_note: Gets a line on how many of the cases were trained on, if a splits.json tells.
+        on_note: Gets a line on how many of the cases were trained on, if a splits.json tells, and on labels
+            that no prediction has.
         progress: Is called with cases done, cases in all and the name of the last one.
 
     Returns:
@@ -89,6 +90,8 @@ def evaluate(
             judge.add(pair, *case)
         progress(done, len(pairs), pair.name)
     rows = judge.rows(predictions, truth)
+    if never := judge.never_predicted():
+        on_note(f"no prediction has the label {never}; if the run was not to find it, judge with --labels")
 
     from boundaryloss.files import write_csv
     from boundaryloss.scoring.cases import summarise
@@ -187,6 +190,11 @@ class _Judge:
             for name, rows in self.cases.items()
             for label in labels
         ]
+
+    def never_predicted(self) -> str:
+        """Name the labels that only the truth has, where predictions have others."""
+        never = self.true - self.mine
+        return ", ".join(map(str, sorted(never))) if self.mine and not self.regions else ""
 
     def _look_at(self, prediction: np.ndarray, truth: np.ndarray) -> None:
         self.mine |= self._values(prediction)

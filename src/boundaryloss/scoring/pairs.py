@@ -82,7 +82,7 @@ def find_pairs(
     if missing and not (allow_missing and predicted):
         raise UserError(
             f"{true[missing[0]]}: no prediction in {predictions} (for {len(missing)} of {len(true)} cases); "
-            "predict them too, or ask for the predicted cases only"
+            "predict them too, or judge the predicted cases alone (--only-predicted)"
         )
     pairs = [Pair(name, file, true[name]) for name, file in predicted.items()]
     if path is None:

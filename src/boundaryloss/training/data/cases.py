@@ -187,7 +187,10 @@ def _label_values(
     chosen = wanted if wanted is not None else layout.label_values or sorted(values)
     for part, which in ((found, "every mask"), (learned, "every training mask")):
         if not any(found[name].values & {*chosen} for name in part):
-            raise UserError(f"{masks}: {which} is empty; there is nothing to learn")
+            above = (
+                ", or nothing in it exceeds the threshold" if layout.cases[0].threshold is not None else ""
+            )
+            raise UserError(f"{masks}: {which} is empty{above}; there is nothing to learn")
     if len(chosen) >= IGNORE:
         raise UserError(f"{masks}: {len(chosen)} classes; at most {IGNORE - 1}, so name the labels to keep")
     return (0, *dict.fromkeys(map(int, chosen)))
