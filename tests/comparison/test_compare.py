@@ -7,10 +7,13 @@ import pytest
 from conftest import EXPERIMENT, write_squares
 from datasets import nnunet
 
+from boundaryloss.comparison import run as compare
 from boundaryloss.comparison.experiment import read_experiment
 from boundaryloss.comparison.run import run_experiment
 from boundaryloss.files.errors import UserError
 from boundaryloss.report.page import write_report
+from boundaryloss.training.config import write_config
+from boundaryloss.training.data.rundata import RunData
 
 
 @pytest.fixture
@@ -83,6 +86,18 @@ def test_run_experiment_makes_an_unfinished_run_again(experiment, tmp_path):
     (unfinished / "run.json").unlink()
     run_experiment(experiment, tmp_path / "out")
     assert (unfinished / "run.json").exists()
+
+
+def test_run_experiment_refuses_a_finished_run_on_other_masks(experiment, tmp_path):
+    run, data = next(iter(experiment.runs())), RunData.from_phantom((1, 1), 64)
+    directory = tmp_path / "runs" / run.name
+    directory.mkdir(parents=True)
+    (directory / "run.json").write_text('{"seed": 0}')
+    (directory / "splits.json").write_text(json.dumps({"train": data.train.names, "test": data.test.names}))
+    write_config(directory / "config.toml", run.config, data.facts(run.config))
+    assert compare._is_done(tmp_path, run, data)
+    with pytest.raises(UserError, match="made with other settings or data"):
+        compare._is_done(tmp_path, run, dataclasses.replace(data, fingerprint="another"))
 
 
 def test_run_experiment_refuses_other_settings_in_the_same_place(experiment, tmp_path):

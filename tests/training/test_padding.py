@@ -4,7 +4,7 @@ import torch
 from boundaryloss import signed_distance_map
 from boundaryloss.training.config import TrainConfig
 from boundaryloss.training.data.padding import cut_back, pad_edges
-from boundaryloss.training.model.networks import make_inferer, make_network, run_whole
+from boundaryloss.training.model.networks import make_inferer, make_network, plan_levels, run_whole
 
 
 def test_pad_edges_repeats_what_is_outermost_and_cut_back_inverts():
@@ -47,3 +47,9 @@ def test_make_inferer_shows_windows_larger_than_the_image_no_zeros(slicewise):
     image = torch.ones(1, 1, 20, 40, *([3] if slicewise else []))
     assert torch.allclose(make_inferer((32, 32), 2, slicewise=slicewise)(image, network), image)
     assert all(windows.shape[2:] == (32, 32) and (windows == 1).all() for windows in seen)
+
+
+def test_plan_levels_halves_the_long_axes_of_a_thin_volume():
+    strides, kernels = plan_levels((48, 48, 3), (1.0, 1.0, 1.0), 5)
+    assert strides == [[1, 1, 1], *[[2, 2, 1]] * 3]
+    assert kernels == [[3, 3, 3]] * 4

@@ -37,7 +37,7 @@ from boundaryloss.files import UserError, holds_json, prepare_directory, write_c
 from boundaryloss.scoring.cases import Row
 from boundaryloss.scoring.thresholds import operating_points
 from boundaryloss.training.callbacks import Progress, StepReport
-from boundaryloss.training.config import read_config
+from boundaryloss.training.config import read_config, read_toml
 from boundaryloss.training.processes import merged
 from boundaryloss.training.run import RunData, count_steps, train
 from boundaryloss.training.signals import end_with_parent
@@ -69,7 +69,7 @@ def run_experiment(
     if data[0].regions:
         raise UserError(f"{experiment.data}: regions overlap, which no report shows yet; give plain labels")
     _prepare(out)
-    waiting = [run for run in runs if not _is_done(out, run, data[run.fold].test.names)]
+    waiting = [run for run in runs if not _is_done(out, run, data[run.fold])]
     write_facts(experiment, out, data)
     write_images(experiment, out, data)
     steps = {run.name: count_steps(data[run.fold], run.config) for run in runs}
@@ -152,13 +152,16 @@ def _one_run(experiment: Experiment, out: Path, run: Run, on_step: StepReport | 
     write_json(directory / "run.json", facts)
 
 
-def _is_done(out: Path, run: Run, test_names: list[str]) -> bool:
-    """Whether the run is finished, with these settings and this test set."""
+def _is_done(out: Path, run: Run, data: RunData) -> bool:
+    """Whether the run is finished, with these settings, images, masks and test set."""
     directory = out / "runs" / run.name
     if not all(holds_json(directory / name) for name in ("run.json", "splits.json")):
         return False
     split = json.loads((directory / "splits.json").read_text(encoding="utf-8"))
-    if read_config(directory / "config.toml") != run.config or split["test"] != test_names:
+    path = directory / "config.toml"
+    found = read_toml(path).get("data") or {}
+    same_data = split["test"] == data.test.names and found.get("fingerprint") == data.fingerprint
+    if read_config(path) != run.config or not same_data:
         raise UserError(
             f"{directory} was made with other settings or data; give a new directory with --out, "
             "or remove this run to make it again"

@@ -61,9 +61,11 @@ def plan_levels(
     ([[1, 1, 1], [2, 2, 1], [2, 2, 2], [2, 2, 2]], [[3, 3, 1], [3, 3, 3], [3, 3, 3], [3, 3, 3]])
     """
     size, step = list(patch), list(spacing)
-    strides, kernels = [[1] * len(size)], []
+    strides, kernels, finest = [[1] * len(size)], [], 0.0
     while True:
-        finest = min(step)
+        # an axis too thin to be halved does not hold up the others
+        can_halve = [s for n, s in zip(size, step, strict=True) if n % 2 == 0 and n >= 8]
+        finest = min(can_halve, default=max(finest, min(step)))
         kernels.append([3 if s <= COARSE * finest else 1 for s in step])
         stride = [
             2 if n % 2 == 0 and n >= 8 and s < COARSE * finest else 1 for n, s in zip(size, step, strict=True)
