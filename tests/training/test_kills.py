@@ -12,6 +12,7 @@ import random
 import shutil
 import signal
 import socket
+import tempfile
 import threading
 from pathlib import Path
 
@@ -20,7 +21,6 @@ import torch
 from datasets import write_slices
 
 from boundaryloss import cli
-from boundaryloss.files import read as files
 from boundaryloss.training import callbacks
 from boundaryloss.training.checkpoints import read_checkpoint
 
@@ -63,7 +63,7 @@ def start(arguments, event=None, number=None, delay=0.0, place=None):
         callbacks.Steps.on_train_batch_end = after(callbacks.Steps.on_train_batch_end)
         callbacks.Steps.on_test_batch_end = after(callbacks.Steps.on_test_batch_end)
         Path.replace = after(Path.replace)
-        files.tempfile.mkstemp = after(files.tempfile.mkstemp)
+        tempfile.mkstemp = after(tempfile.mkstemp)
     cli.main(list(map(str, arguments)))
 
 
