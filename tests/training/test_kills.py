@@ -64,7 +64,11 @@ def start(arguments, event=None, number=None, delay=0.0, place=None):
         callbacks.Steps.on_test_batch_end = after(callbacks.Steps.on_test_batch_end)
         Path.replace = after(Path.replace)
         tempfile.mkstemp = after(tempfile.mkstemp)
-    cli.main(list(map(str, arguments)))
+    try:
+        cli.main(list(map(str, arguments)))
+    finally:  # a signal of now did not reach the command
+        for one in SIGNALS[1:]:
+            signal.signal(one, signal.SIG_IGN)
 
 
 def run(arguments, processes=1, **kill):
