@@ -131,9 +131,18 @@ def test_evaluate_says_which_labels_no_prediction_has(folders):
     write_labels(folders / "truth/a.png", both, (0, 255, 3))
     notes = []
     run(folders, on_note=notes.append)
-    assert notes == [
-        "no prediction has the label 3; if the run was not to find it, judge with --labels",
-    ]
+    assert "no prediction has the label 3; if the run was not to find it, judge with --labels" in notes
+
+
+def test_evaluate_says_that_255_may_be_void(folders):
+    for name in "abc":
+        labels = np.zeros((20, 20), int)
+        labels[4:8, 4:8], labels[12:14] = 1, 2
+        write_labels(folders / f"truth/{name}.png", labels, (0, 1, 255))
+        write_labels(folders / f"predictions/{name}.png", np.minimum(labels, 1), (0, 1))
+    notes = []
+    run(folders, on_note=notes.append)
+    assert any("judge with --ignore 255" in note for note in notes)
 
 
 def test_evaluate_takes_one_spacing_for_all_axes(folders):

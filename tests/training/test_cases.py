@@ -287,3 +287,18 @@ def test_find_cases_reads_real_data(name, options, counts, values):
     cases = find_cases(DATA / name, **options)
     assert (len(cases.train), len(cases.test)) == counts
     assert (cases.label_values, cases.channels) == (values, 1)
+
+
+def test_find_cases_refuses_images_that_would_be_scaled_differently(tmp_path):
+    labels = np.zeros((20, 20), np.uint8)
+    labels[4:8, 4:8] = 1
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+    for name in ("p1", "p2", "p3", "p4", "p5", "p6"):
+        image = (labels * 200).astype(np.uint16 if name == "p6" else np.uint8)
+        Image.fromarray(image).save(tmp_path / f"images/{name}.png")
+        Image.fromarray(labels).save(tmp_path / f"masks/{name}.png")
+    with pytest.raises(UserError, match=r"p6\.png: has other than 8-bit values, the others have 8-bit ones"):
+        find_cases(tmp_path)
+    assert find_cases(tmp_path, window=(0, 255)).num_classes == 2
+    assert find_cases(tmp_path, skip_bad=True).skipped

@@ -15,7 +15,15 @@ from boundaryloss.files.layouts import Case, Layout, find_images, find_labels, l
 from boundaryloss.files.names import check_names
 from boundaryloss.files.nifti import is_nifti, nifti_bytes, read_affine, same_grid
 from boundaryloss.files.rasters import TIFF
-from boundaryloss.files.read import checked_spacing, read_image, read_label_map, read_labels, read_raw, stem
+from boundaryloss.files.read import (
+    checked_spacing,
+    read_image,
+    read_label_map,
+    read_labels,
+    read_raw,
+    scaled_by_type,
+    stem,
+)
 from boundaryloss.files.text import is_file, read_json, read_toml
 from boundaryloss.files.write import atomic_write, make_folder, write_csv, write_labels
 
@@ -57,6 +65,7 @@ __all__ = [
     "read_toml",
     "reading",
     "same_grid",
+    "scaled_by_type",
     "stem",
     "write_csv",
     "write_labels",

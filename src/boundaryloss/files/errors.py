@@ -1,5 +1,6 @@
 """The one exception that tells a user what to change, and how damaged files come to it."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,5 +30,5 @@ def reading(path: Path) -> Iterator[None]:
         raise
     except Exception as error:  # a handful of decoders, a dozen exceptions for broken bytes
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        reason = " ".join(reason.split()) or type(error).__name__
+        reason = re.sub(r" <_io\S+ object at \w+>", "", " ".join(reason.split())) or type(error).__name__
         raise UserError(f"{path}: cannot be read ({reason}); write it again or move it away") from error

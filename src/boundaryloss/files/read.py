@@ -51,6 +51,11 @@ def read_image(path: Path, windows: Sequence[Sequence[float]] = ()) -> tuple[np.
     ), spacing
 
 
+def scaled_by_type(array: np.ndarray) -> bool:
+    """Tell whether `read_image` scales values by the range of their type, and not by the image's own."""
+    return array.dtype in (np.bool_, np.uint8)
+
+
 def read_raw(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
     """Read the values of an image as they are, (C, *space), and its spacing in mm.
 

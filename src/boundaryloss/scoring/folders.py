@@ -14,6 +14,7 @@ from boundaryloss.files import (
     atomic_write,
     check_label_values,
     checked_spacing,
+    looks_void,
     read_label_map,
     read_layout,
     reading,
@@ -90,6 +91,8 @@ def evaluate(
             judge.add(pair, *case)
         progress(done, len(pairs), pair.name)
     rows = judge.rows(predictions, truth)
+    if ignore is None and looks_void(judge.true):
+        on_note("255 beside small labels often marks unlabelled voxels; if so, judge with --ignore 255")
     if never := judge.never_predicted():
         on_note(f"no prediction has the label {never}; if the run was not to find it, judge with --labels")
 

@@ -20,13 +20,14 @@ from boundaryloss.files import (
     read_affine,
     read_raw,
     same_grid,
+    scaled_by_type,
     write_labels,
 )
 from boundaryloss.training.callbacks import Progress
 from boundaryloss.training.checkpoints import UNFIT, newest_checkpoint, read_checkpoint
 from boundaryloss.training.config import TrainConfig
 from boundaryloss.training.data.cases import read_case
-from boundaryloss.training.data.checks import oriented
+from boundaryloss.training.data.checks import check_scale, oriented
 from boundaryloss.training.data.slices import collate
 from boundaryloss.training.data.volumes import FileGrid, Volumes
 from boundaryloss.training.model.module import SegmentationModule
@@ -206,6 +207,8 @@ def _check(
             raise UserError(f"{case.image}: its channels differ in size; resample them onto one grid")
         for path in case.images[1:]:
             same_grid(path, case.image)
+        if data.get("by_type"):
+            check_scale(case, tuple(map(scaled_by_type, arrays)), tuple(data["by_type"]))
         return oriented(spacing, read_affine(case.image)) if axes == 3 else spacing
     except UserError as error:
         if on_bad is None:

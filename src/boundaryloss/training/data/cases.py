@@ -115,7 +115,11 @@ def find_cases(
         split=split,
     )
     found, problems = inspect(
-        [by_name[name] for name in (*train, *test)], layout, same_spacing=spacing is None, skip_bad=skip_bad
+        [by_name[name] for name in (*train, *test)],
+        layout,
+        same_spacing=spacing is None,
+        same_scale=window is None and "CT" not in map(str.upper, layout.modalities),
+        skip_bad=skip_bad,
     )
     parts = [[by_name[name] for name in names if name in found] for names in (train, test)]
     for part, purpose in zip(parts, ("train", "test"), strict=True):

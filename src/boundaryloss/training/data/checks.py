@@ -17,6 +17,7 @@ from boundaryloss.files import (
     read_label_map,
     read_raw,
     same_grid,
+    scaled_by_type,
 )
 
 SAMPLES = 1000  # voxels of a case that its share in the window of a CT is taken from
@@ -33,6 +34,7 @@ class Found:
     voxels: dict[int, int]  # by the value in the file
     objects: dict[int, int]  # connected parts, by value
     foreground: np.ndarray = field(compare=False, repr=False)  # (channel, some voxels of objects)
+    by_type: tuple[bool, ...] = ()  # by file: whether values are scaled by the range of their type
     digest: str = ""  # of the decoded image and labels, whatever their files are called or when written
 
     @property
@@ -42,7 +44,7 @@ class Found:
 
 
 def inspect(
-    cases: Sequence[Case], layout: Layout, *, same_spacing: bool, skip_bad: bool
+    cases: Sequence[Case], layout: Layout, *, same_spacing: bool, same_scale: bool, skip_bad: bool
 ) -> tuple[dict[str, Found], list[str]]:
     """What each good case has, by name, and a line about each bad one.
 
@@ -69,10 +71,13 @@ def inspect(
         "channels": _most_common([f.channels for f in found.values()]),
         "axes": _most_common([len(f.shape) for f in found.values()]),
     }
+    by_type = _most_common([f.by_type for f in found.values()]) if same_scale else None
     first = next(iter(found.values())).spacing
     for case in [case for case in cases if case.name in found]:
         spacing = first if same_spacing and usual["axes"] == 2 else None
         attempt(case, lambda case=case, spacing=spacing: _compare(case, found[case.name], usual, spacing))
+        if by_type is not None and case.name in found:
+            attempt(case, lambda case=case: check_scale(case, found[case.name].by_type, by_type))
     return found, problems
 
 
@@ -128,7 +133,9 @@ def _inspect_case(case: Case, layout: Layout) -> Found:
         affine = read_affine(case.image)
         shape, spacing = oriented(shape, affine), oriented(spacing, affine)
     objects = _count_objects(labels, values - {0, layout.ignore})
-    return Found(len(array), tuple(shape), spacing, voxels, objects, foreground, _digest(array, labels))
+    by_type = tuple(scaled_by_type(image) for image, _ in images)
+    digest = _digest(array, labels)
+    return Found(len(array), tuple(shape), spacing, voxels, objects, foreground, by_type, digest)
 
 
 def _count(labels: np.ndarray) -> dict[int, int]:
@@ -182,6 +189,20 @@ def _wrong_channels(case: Case, layout: Layout, what: str) -> UserError:
     return UserError(f"{case.image}: {what}, but dataset.json names {declared}; make them agree")
 
 
+def check_scale(case: Case, by_type: tuple[bool, ...], usual: tuple[bool, ...]) -> None:
+    """Refuse an image whose intensities would mean something else than those of the others.
+
+    Raises:
+        UserError: it has 8 bits and the others have more, or the other way round.
+    """
+    if by_type != usual:
+        kinds = ["8-bit" if eight else "other than 8-bit" for eight in (by_type[0], usual[0])]
+        raise UserError(
+            f"{case.image}: has {kinds[0]} values, the others have {kinds[1]} ones, so the same intensity "
+            "would not come out the same; convert one kind, or train with a window"
+        )
+
+
 def _compare(case: Case, found: Found, usual: dict[str, int], spacing: tuple[float, ...] | None) -> None:
     if len(found.shape) != usual["axes"]:
         raise UserError(
@@ -196,7 +217,7 @@ def _compare(case: Case, found: Found, usual: dict[str, int], spacing: tuple[flo
         )
 
 
-def _most_common(values: Sequence[int]) -> int:
+def _most_common(values: Sequence[Any]) -> Any:
     return Counter(values).most_common(1)[0][0]
 
 

@@ -40,6 +40,7 @@ class RunData:
     painted: tuple[int, ...] = ()  # the class index that each region is written as
     ignore_value: int | None = None
     windows: tuple[tuple[float, ...], ...] = ()
+    by_type: tuple[bool, ...] = ()  # by file of a case: whether values are scaled by the range of their type
     slicewise: bool = False  # volumes, for a 2-D network
     numbered: bool = False  # images have one file per channel, NAME_0000, NAME_0001, ...
     with_object: tuple[str, ...] = ()  # names of test volumes that are not empty
@@ -89,6 +90,7 @@ class RunData:
             patch=patch,
             padded=_find_padding(shapes, patch, config),
             slicewise=collection.dimensions > len(spacing),
+            by_type=() if collection.windows else next(iter(collection.found.values())).by_type,
             regions=collection.regions,
             painted=tuple(index[value] for value in layout.region_values),
             numbered=layout.numbered,
@@ -121,6 +123,7 @@ class RunData:
             "regions": [list(region) for region in self.regions],
             "painted": list(self.painted),
             "windows": [list(window) for window in self.windows],
+            "by_type": list(self.by_type),
             "slicewise": self.slicewise,
             "fingerprint": self.fingerprint,
         }
