@@ -1,6 +1,6 @@
 """The boundary loss for highly unbalanced segmentation, with exact distance maps on the fly.
 
-The names below follow the flow: labels -> signed distance map -> loss -> schedule. They are loaded
+The names below follow the flow: labels -> signed distance map -> loss -> weighting. They are loaded
 at first use, so that `import boundaryloss` and the command's `--help` are instant.
 """
 

@@ -302,3 +302,23 @@ def test_boundary_loss_module_warns_once_if_there_is_never_an_object():
     with pytest.warns(UserWarning, match="the values of the labels"):
         loss(logits, labels)
     loss(logits, labels)
+
+
+def test_boundary_loss_module_of_labels_and_sigmoid_leaves_the_background_out():
+    logits, labels = make((2, 3, 6, 7))
+    masks = one_hot(labels, 3)
+    objects = BoundaryLoss(activation="sigmoid")(logits[:, 1:], masks[:, 1:])
+    torch.testing.assert_close(BoundaryLoss(activation="sigmoid")(logits, labels), objects)
+    every = BoundaryLoss(activation="sigmoid", include_background=True)(logits, labels)
+    torch.testing.assert_close(every, BoundaryLoss(activation="sigmoid")(logits, masks))
+
+
+def test_boundary_loss_module_warns_once_of_probabilities():
+    logits, labels = make((2, 3, 6, 7))
+    loss = BoundaryLoss()
+    with pytest.warns(UserWarning, match="pass them before softmax") as caught:
+        for _ in range(2):
+            loss(logits.softmax(1), labels)
+    assert len(caught) == 1
+    BoundaryLoss()(logits, labels)
+    BoundaryLoss(activation=None)(logits.softmax(1), labels)

@@ -53,7 +53,7 @@ class MapLoss(nn.Module):
         self.ignore_index = None if ignore_index is None else check_integer("ignore_index", ignore_index)
         self.reduction: Reduction = reduction
         self._empty_batches = 0  # in a row
-        self._calls = 0
+        self._looked = False  # whether the first logits were looked at
 
     def forward(
         self,
@@ -108,9 +108,9 @@ class MapLoss(nn.Module):
             )
         if self.activation == "softmax" and logits.shape[1] < 2:
             raise ValueError("softmax over a single channel is constant; use activation='sigmoid'")
-        if not torch.compiler.is_compiling():
-            self._calls += 1
-            if self._calls == 1 and self.activation == "softmax" and logits.device.type == "cpu":
+        if not (self._looked or torch.compiler.is_compiling()):
+            self._looked = True
+            if self.activation == "softmax" and logits.device.type == "cpu":
                 _warn_of_probabilities(logits.detach())
 
     def _check_map(self, logits: Tensor, signed_distance: Tensor, mask: Tensor | None) -> None:
