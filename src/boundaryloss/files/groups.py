@@ -15,9 +15,13 @@ def check_pattern(pattern: str) -> None:
     try:
         groups = re.compile(pattern).groups
     except (re.error, OverflowError, RecursionError) as error:
-        raise UserError(f"group in [split]: {pattern!r} is no regular expression ({error})") from None
+        raise UserError(
+            f"group in [split]: {pattern!r} is no regular expression ({error}); correct it"
+        ) from None
     if groups == 0:
-        raise UserError(f"group in [split]: {pattern!r} has no parentheses around what is the patient")
+        raise UserError(
+            f"group in [split]: {pattern!r} has no parentheses; put them around what is the patient"
+        )
 
 
 def group_names(names: Sequence[str], pattern: str | None = None) -> dict[str, str]:
@@ -35,7 +39,9 @@ def group_names(names: Sequence[str], pattern: str | None = None) -> dict[str, s
         matches = {name: re.match(pattern, name) for name in names}
         found = {name: match[1] for name, match in matches.items() if match and match[1]}
         if names and not found:
-            raise UserError(f"group in [split]: {pattern!r} matches no name, such as {names[0]!r}")
+            raise UserError(
+                f"group in [split]: {pattern!r} matches no name, such as {names[0]!r}; correct it"
+            )
         return {name: found.get(name, name) for name in names}
     columns = zip(*(WORD.split(name)[:-1] for name in names), strict=False)
     common = len([*takewhile(lambda words: len({*words}) == 1, columns)])

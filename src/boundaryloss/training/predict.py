@@ -77,7 +77,8 @@ def predict(
         cases = [case for case in cases if case.name in parts[split]]
         if not cases:
             raise UserError(
-                f"{images}: no image has the name of a {split} case of {run} (see its splits.json)"
+                f"{images}: no image has the name of a {split} case of {run} (see its splits.json); "
+                "give the folder that it was trained on"
             )
     spacings = {case: _check(case, run, data, on_bad) for case in cases}
     good = [case for case in cases if spacings[case] is not None]
@@ -199,7 +200,8 @@ def _check(
         channels, axes = sum(map(len, arrays)), arrays[0].ndim - 1
         if channels != data["channels"]:
             raise UserError(
-                f"{case.image} has {channels} channel(s), the run {run} was trained on {data['channels']}"
+                f"{case.image} has {channels} channel(s), the run {run} was trained on {data['channels']}; "
+                "give images like those of its training"
             )
         if axes != _axes(data):
             raise UserError(f"{case.image} is {axes}-D, the run {run} was trained on {_axes(data)}-D images")
