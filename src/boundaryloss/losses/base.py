@@ -108,7 +108,7 @@ class MapLoss(nn.Module):
             )
         if self.activation == "softmax" and logits.shape[1] < 2:
             raise ValueError("softmax over a single channel is constant; use activation='sigmoid'")
-        if not (self._looked or torch.compiler.is_compiling()):
+        if not (torch.compiler.is_compiling() or self._looked):  # in this order: `_looked` would be guarded
             self._looked = True
             if self.activation == "softmax" and logits.device.type == "cpu":
                 _warn_of_probabilities(logits.detach())
