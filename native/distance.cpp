@@ -8,10 +8,7 @@
 #include <memory>
 
 #include "kernels.h"
-
-#ifdef __linux__
-#include <sys/mman.h>
-#endif
+#include "memory.h"
 
 namespace boundaryloss {
 
@@ -151,16 +148,6 @@ Metric make_metric(const LabelMaps& maps, const Settings& s) {
     return {Costs(maps.shape[2], s.spacing[0], s.face_offset),
             Costs(maps.shape[3], s.spacing[1], s.face_offset),
             Costs(maps.shape[4], s.spacing[2], s.face_offset), s.face_offset == 0};
-}
-
-// Fresh memory comes a page at a time, which costs more than the distances: ask for large pages.
-void expect_writes([[maybe_unused]] float* out, [[maybe_unused]] std::size_t size) {
-#ifdef __linux__
-    constexpr std::uintptr_t page = 1 << 21;
-    const auto begin = (reinterpret_cast<std::uintptr_t>(out) + page - 1) / page * page;
-    const auto end = reinterpret_cast<std::uintptr_t>(out + size) / page * page;
-    if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
-#endif
 }
 
 // Calls work(map index, bytes, team) for every map: maps side by side where there are enough of

@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "components.h"
 #include "distance.h"
 #include "kernels.h"
 
@@ -17,7 +18,9 @@ using namespace boundaryloss;
 namespace {
 
 using Maps = nb::ndarray<nb::ro, nb::ndim<5>, nb::device::cpu>;
+using Masks = nb::ndarray<const bool, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
 using Result = nb::ndarray<float, nb::c_contig, nb::device::cpu>;
+using Ids = nb::ndarray<std::int32_t, nb::c_contig, nb::device::cpu>;
 
 LabelType label_type(nb::dlpack::dtype type) {
     if (type == nb::dtype<bool>() || type == nb::dtype<std::uint8_t>()) return LabelType::uint8;
@@ -61,6 +64,15 @@ NB_MODULE(_native, m) {
             distance_transform(labels, settings, out.data());
         },
         nb::arg("maps"), nb::arg("out"), nb::arg("spacing"), nb::arg("threads"));
+    m.def(
+        "components",
+        [](const Masks& masks, Ids out, int threads) {
+            const auto* bytes = reinterpret_cast<const std::uint8_t*>(masks.data());
+            const std::array shape{masks.shape(1), masks.shape(2), masks.shape(3)};
+            nb::gil_scoped_release release;
+            components(bytes, masks.shape(0), shape, threads, out.data());
+        },
+        nb::arg("masks"), nb::arg("out"), nb::arg("threads"));
     // For tests and benchmarks: the levels, the best one last, and the choice of one for the whole process.
     m.def("levels", [] {
         nb::list names;

@@ -13,6 +13,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from boundaryloss.distance import cuda as maps
+from boundaryloss.distance import cuda_components as forest
 from boundaryloss.losses import cuda as loss
 
 POINTERS = dict.fromkeys(("state", "result", "bounds", "next_bounds", "tiles", "factor"), "*fp32")
@@ -37,6 +38,11 @@ def kernels():
                 constants |= {"LANES": lanes, "BLOCKS": 64}
                 pointers = {"logits": logits, "gradient": logits}
                 yield f"loss {channels} {softmax} {logits}", loss._last_pass, constants, pointers, (), 1
+    for width, warps in ((64, 1), (512, 2), (4096, 16)):
+        pointers = {"masks": "*u8", "parents": "*i32", "labels": "*i32"}
+        for kernel in (forest._start, forest._unite, forest._finish):
+            constants = {"PADDED": width} | ({"VOLUME": True} if kernel is forest._unite else {})
+            yield f"{kernel.fn.__name__} {width}", kernel, constants, pointers, (), warps
     yield "scale", loss._scale, {"BLOCK": 1024}, {"gradient": "*bf16", "result": "*bf16"}, (), 4
 
 

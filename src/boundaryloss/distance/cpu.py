@@ -43,6 +43,15 @@ def distance_transform(mask: Tensor, spacing: Sequence[float]) -> Tensor:
     return result
 
 
+def components(masks: Tensor) -> Tensor:
+    """Components of bool masks `(batch, class, *space)`, numbered by their first voxel."""
+    batch, channels, *space = masks.shape
+    result = torch.empty_like(masks, dtype=torch.int32, memory_format=torch.contiguous_format)
+    volumes = masks.reshape(batch * channels, *([1] if len(space) == 2 else []), *space)
+    _native.components(volumes.contiguous(), result, torch.get_num_threads())
+    return result
+
+
 def _with_depth(maps: Tensor, spacing: Sequence[float]) -> tuple[Tensor, list[float]]:
     """The kernels see volumes: a 2-D image is one slice, whose thickness plays no part."""
     if len(spacing) == 3:

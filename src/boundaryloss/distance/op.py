@@ -1,5 +1,6 @@
 """The ops: what `torch.compile`, autocast and the dispatcher see; the choice of kernel."""
 
+import math
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -93,6 +94,28 @@ distance_transform = define(
     _distance_transform,
     _distance_transform_of_no_values,
 )
+
+
+def _components(masks: Tensor) -> Tensor:
+    """Component of every voxel of bool masks `(batch, class, *space)`, int32: 0 outside the mask.
+
+    Voxels that share a face, an edge or a corner belong together. A component's number is the index of its
+    first voxel among those of its image and class, plus 1: the same on all devices.
+    """
+    if math.prod(masks.shape[2:]) >= 2**31:
+        raise ValueError(f"components need images of less than 2^31 voxels, got {tuple(masks.shape[2:])}")
+    if masks.device.type != "cpu" and triton_runs_on(masks.device):
+        from boundaryloss.distance import cuda_components
+
+        return cuda_components.components(masks)
+    return cpu.components(masks.cpu()).to(masks.device)
+
+
+def _components_of_no_values(masks: Tensor) -> Tensor:
+    return torch.empty_like(masks, dtype=torch.int32, memory_format=torch.contiguous_format)
+
+
+components = define("components", "(Tensor masks) -> Tensor", _components, _components_of_no_values)
 
 
 def triton_runs_on(device: torch.device) -> bool:

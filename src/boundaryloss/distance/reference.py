@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from boundaryloss.distance.checks import differ
 
@@ -57,3 +58,19 @@ def squared_distance(sources: Tensor, spacing: Sequence[float], face_offset: flo
                 torch.minimum(part, squared.narrow(axis, source, size - k) + cost, out=part)
         squared = nearest
     return squared
+
+
+def components(masks: Tensor) -> Tensor:
+    """Components of bool masks `(batch, class, *space)`, numbered by their first voxel.
+
+    Every voxel takes the lowest number among its neighbours until nothing changes.
+    """
+    space = masks.shape[2:]
+    pool = functional.max_pool2d if len(space) == 2 else functional.max_pool3d
+    numbers = -torch.arange(1, math.prod(space) + 1, dtype=torch.float64, device=masks.device).view(space)
+    labels = numbers.expand(masks.shape).masked_fill(~masks, -math.inf)
+    while True:
+        spread = pool(labels, 3, stride=1, padding=1).masked_fill(~masks, -math.inf)
+        if torch.equal(spread, labels):
+            return (-labels).masked_fill(~masks, 0).int()
+        labels = spread

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from boundaryloss.distance.checks import check_floating, check_same_device, kind_of
+from boundaryloss.losses.lesions import lesion_factors
 
 Activation = Literal["softmax", "sigmoid"] | None
 Reduction = Literal["mean", "sum", "none"]
@@ -78,6 +79,7 @@ def log_boundary_loss(
     signed_distance: Tensor,
     saturation: float,
     *,
+    balance_lesions: bool = False,
     mask: Tensor | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
@@ -86,6 +88,9 @@ def log_boundary_loss(
     A map may be infinite where a class is absent, and minus infinity where it fills the image.
     """
     weight = (signed_distance / saturation).tanh().detach()
+    mask = None if mask is None else as_mask(mask, log_odds)
+    if balance_lesions:
+        weight = weight * lesion_factors(weight, mask)
     wrong = torch.where(weight < 0, -log_odds, log_odds)  # the log odds of being wrong
     weight = torch.where(weight < 0, -_lift(weight, wrong, mask) * weight, weight)
     return reduce(weight * functional.softplus(wrong), mask, reduction)
