@@ -44,7 +44,9 @@ class Constant:
 class Increase:
     r""":math:`L_R + \alpha L_B` with a growing weight: :math:`\alpha = \min(start + step \cdot epoch, stop)`.
 
-    The official code's "increase" is `Increase(start=0.01, step=0.01)`.
+    The official code's "increase" is `Increase(start=0.01, step=0.01)`. It is meant for runs of a hundred
+    epochs and more. After five epochs a weight of 0.05 changes little, and a steeper `step` brings the
+    boundary term in before the network knows the object: use `GradientRatio` there.
 
     Args:
         start: the weight in epoch 0.
@@ -117,7 +119,7 @@ class GradientRatio:
     r""":math:`L_R + \alpha L_B` with the weight that holds the gradients in a given ratio.
 
     .. math:: \alpha = \min\left(\rho \, \frac{|g_R|}{|g_B|}, \; limit\right), \qquad
-              \rho = ratio \cdot \min(epoch / ramp, 1)
+              \rho = ratio \cdot \min\left(\frac{(epoch - start)^+}{ramp}, 1\right)
 
     with :math:`|g_R|`, :math:`|g_B|` running means of the norms of the two terms' gradients at the logits.
     No constant fits: the ratio of the two changes by a factor of hundreds during training. As it has no unit,
@@ -128,7 +130,8 @@ class GradientRatio:
 
     Args:
         ratio: norm of the weighted boundary gradient, divided by that of the region gradient.
-        ramp: epochs until the ratio is reached, for instance a quarter of the run; 0: from the start.
+        ramp: epochs from `start` until the ratio is reached; 0: at once.
+        start: epochs of the region loss alone, which cost nothing more than it (a warm start).
         limit: the largest alpha.
 
     Raises:
@@ -140,19 +143,25 @@ class GradientRatio:
         >>> weighting = GradientRatio(ratio=0.2, ramp=10)
         >>> weighting.at(0), weighting.at(5), weighting.at(500)
         (0.0, 0.1, 0.2)
+        >>> weighting = GradientRatio(ratio=0.2, start=600, ramp=100)
+        >>> weighting.at(600), weighting.at(650), weighting.at(900)
+        (0.0, 0.1, 0.2)
     """
 
     ratio: float = 0.5
     ramp: float = 10.0
     limit: float = 100.0
+    start: float = 0.0
 
     def __post_init__(self) -> None:
-        _check(ratio=self.ratio, ramp=self.ramp, limit=self.limit)
+        _check(ratio=self.ratio, ramp=self.ramp, limit=self.limit, start=self.start)
 
     def at(self, epoch: int) -> float:
         """Return the ratio in `epoch`, counted from 0."""
         _check(epoch=epoch)
-        return self.ratio * (min(epoch / self.ramp, 1.0) if self.ramp else 1.0)
+        if epoch < self.start:
+            return 0.0
+        return self.ratio * (min((epoch - self.start) / self.ramp, 1.0) if self.ramp else 1.0)
 
 
 def _check(**values: float) -> None:

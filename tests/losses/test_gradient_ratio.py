@@ -196,7 +196,7 @@ def test_gradient_ratio_measures_in_a_copy(copied):
 
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # by torch itself
-def test_gradient_ratio_compiles_once_for_all_epochs():
+def test_gradient_ratio_compiles_once_without_the_boundary_term_and_once_with_it():
     loss, twin = (RegionBoundaryLoss(nn.CrossEntropyLoss(), weighting=GradientRatio(ramp=2)) for _ in "12")
     compiles = 0
 
@@ -212,7 +212,22 @@ def test_gradient_ratio_compiles_once_for_all_epochs():
             module.set_epoch(epoch)
             call(logits, LABELS).backward()
         torch.testing.assert_close(first.grad, second.grad)  # the means are of one number
-    assert compiles == 1 and loss.weights[1] > 0
+    assert compiles == 2 and loss.weights[1] > 0
+
+
+def test_gradient_ratio_measures_nothing_before_its_start():
+    warm, cold = (
+        RegionBoundaryLoss(nn.CrossEntropyLoss(), weighting=w)
+        for w in (GradientRatio(start=3, ramp=0), GradientRatio(ramp=0))
+    )
+    for _ in range(5):  # steps that a run which shares its beginning never sees
+        warm.set_epoch(2)
+        warm(new_logits(), LABELS).backward()
+    assert warm.norms.tolist() == [0, 0]
+    for loss in (warm, cold):
+        loss.set_epoch(3)
+        loss(new_logits(), LABELS).backward()
+    assert warm.get_extra_state().tolist() == cold.get_extra_state().tolist()
 
 
 def _process(rank, folder):

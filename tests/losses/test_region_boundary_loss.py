@@ -100,7 +100,7 @@ def test_region_boundary_loss_loads_a_checkpoint_that_knows_no_loss():
         loss.load_state_dict(in_a_network(loss).state_dict())
 
 
-def test_region_boundary_loss_compiles_once_for_all_epochs():
+def test_region_boundary_loss_compiles_once_without_the_boundary_term_and_once_with_it():
     loss = RegionBoundaryLoss(torch.nn.CrossEntropyLoss())
     compiles = 0
 
@@ -113,7 +113,7 @@ def test_region_boundary_loss_compiles_once_for_all_epochs():
     for epoch in range(4):
         loss.set_epoch(epoch)
         torch.testing.assert_close(compiled(LOGITS, LABELS), loss(LOGITS, LABELS))
-    assert compiles == 1
+    assert compiles == 2
 
 
 @pytest.mark.parametrize("weighting", [0.5, Rebalance(start=0.5), lambda epoch: (0.0, 0.01)])
@@ -153,3 +153,29 @@ def test_region_boundary_loss_says_what_labels_cross_entropy_takes():
     loss = RegionBoundaryLoss(torch.nn.CrossEntropyLoss())
     with pytest.raises(ValueError, match=r"pass target\.squeeze\(1\)"):
         loss(LOGITS, LABELS[:, None])
+
+
+class Counting(BoundaryLoss):
+    """How often it was called."""
+
+    calls = 0
+
+    def forward(self, *args, **kwargs):
+        self.calls += 1
+        return super().forward(*args, **kwargs)
+
+
+@pytest.mark.parametrize("weighting", [Increase(), Rebalance(), GradientRatio(start=2, ramp=0)])
+def test_region_boundary_loss_leaves_out_a_term_without_weight(weighting):
+    loss = RegionBoundaryLoss(cross_entropy, Counting(), weighting)
+    loss.set_epoch(0)
+    assert [float(loss(LOGITS, LABELS)) for _ in range(3)] == [float(cross_entropy(LOGITS, LABELS))] * 3
+    assert loss.alone and loss.boundary.calls == 1  # the first, in search of mistakes
+    loss.set_epoch(2)
+    loss(LOGITS, LABELS)
+    assert not loss.alone and loss.boundary.calls > 1
+
+
+def test_region_boundary_loss_finds_a_mistake_before_the_term_has_a_weight():
+    with pytest.raises(ValueError, match="spacing"):
+        RegionBoundaryLoss(cross_entropy)(LOGITS, LABELS, spacing=(1.0,))

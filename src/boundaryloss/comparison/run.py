@@ -2,6 +2,7 @@
 
     out/comparison.json         the experiment, the cases, the runs
     out/images.npz              one plane of every tested case: image and truth
+    out/beginnings/NAME/        epochs that several runs have in common, see `beginnings`
     out/runs/NAME/              as `train` leaves it, and besides
         planes.npz              the prediction on these planes
         operating_points.csv    lesions found and false lesions at every threshold
@@ -16,14 +17,16 @@ import json
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from boundaryloss.comparison.beginnings import Beginning, find_beginnings, go_on_from, is_begun
 from boundaryloss.comparison.experiment import Experiment, Run, Source
 from boundaryloss.comparison.records import (
     hardware,
@@ -39,7 +42,7 @@ from boundaryloss.scoring.thresholds import operating_points
 from boundaryloss.training.callbacks import Progress, StepReport
 from boundaryloss.training.config import read_config, read_toml
 from boundaryloss.training.processes import merged
-from boundaryloss.training.run import RunData, count_steps, train
+from boundaryloss.training.run import RunData, count_steps, steps_per_epoch, train
 from boundaryloss.training.signals import end_with_parent
 
 PACKAGES = ("boundaryloss", "torch", "monai", "lightning", "numpy", "scipy")
@@ -70,34 +73,63 @@ def run_experiment(
         raise UserError(f"{experiment.data}: regions overlap, which no report shows yet; give plain labels")
     _prepare(out)
     waiting = [run for run in runs if not _is_done(out, run, data[run.fold])]
+    beginnings = {run.name: beginning for beginning in find_beginnings(experiment) for run in beginning.runs}
     write_facts(experiment, out, data)
     write_images(experiment, out, data)
-    steps = {run.name: count_steps(data[run.fold], run.config) for run in runs}
-    total, done = sum(steps.values()), sum(steps.values()) - sum(steps[run.name] for run in waiting)
 
-    def advance(count: int, run: Run, text: str) -> None:
+    def steps(part: Run | Beginning) -> int:
+        each = steps_per_epoch(data[part.fold], part.config)
+        if isinstance(part, Beginning):
+            return part.epochs * each
+        shared = beginnings.get(part.name)
+        return count_steps(data[part.fold], part.config) - (shared.epochs * each if shared else 0)
+
+    needed = {}
+    for run in waiting:
+        if run.name in beginnings and not is_begun(out / "runs" / run.name):
+            needed.setdefault(beginnings[run.name].name, (run.name, beginnings[run.name]))
+    total = sum(map(steps, runs)) + sum(steps(beginning) for _, beginning in needed.values())
+    done = sum(map(steps, runs)) - sum(map(steps, waiting))
+
+    def advance(count: int, part: Run | Beginning, text: str) -> None:
         nonlocal done
         done += count
-        progress(done, total, f"{run.name}, {text}")
+        progress(done, total, f"{part.name}, {text}")
 
     if jobs > 1:
-        for run in _in_processes(experiment, out, waiting, jobs):
-            advance(steps[run.name], run, "done")
-    else:
-        for run in waiting:
-            _one_run(experiment, out, run, on_step=functools.partial(advance, 1, run))
+        first = [beginning for _, beginning in needed.values()]
+        for part in _in_processes(experiment, out, [first, waiting], beginnings, jobs):
+            advance(steps(part), part, "done")
+        return
+    before = dict(needed.values())
+    for run in waiting:
+        if run.name in before:
+            _begin(experiment, out, before[run.name], functools.partial(advance, 1, before[run.name]))
+        _one_run(experiment, out, run, beginnings.get(run.name), functools.partial(advance, 1, run))
 
 
-def _in_processes(experiment: Experiment, out: Path, runs: list[Run], jobs: int) -> Iterator[Run]:
-    """Run several at a time, the processor's cores shared among them."""
+def _in_processes(
+    experiment: Experiment,
+    out: Path,
+    stages: Sequence[Sequence[Run | Beginning]],
+    beginnings: Mapping[str, Beginning],
+    jobs: int,
+) -> Iterator[Run | Beginning]:
+    """Run several at a time, one stage after the other, the processor's cores shared among them."""
     threads = max(1, (os.cpu_count() or 1) // jobs)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, _start_worker, (threads,)) as pool:
-        futures = {pool.submit(_one_run, experiment, out, run): run for run in runs}
         try:
-            for future in as_completed(futures):
-                future.result()
-                yield futures[future]
+            for stage in stages:
+                futures = {
+                    pool.submit(_begin, experiment, out, part)
+                    if isinstance(part, Beginning)
+                    else pool.submit(_one_run, experiment, out, part, beginnings.get(part.name)): part
+                    for part in stage
+                }
+                for future in as_completed(futures):
+                    future.result()
+                    yield futures[future]
         except BrokenProcessPool:
             raise UserError(
                 "a run was killed, perhaps for lack of memory; go on with fewer --jobs (what is done is kept)"
@@ -119,9 +151,34 @@ def _load(source: Source) -> RunData:
     return source.load()
 
 
-def _one_run(experiment: Experiment, out: Path, run: Run, on_step: StepReport | None = None) -> None:
-    """Train, test, and write run.json last."""
+def _begin(
+    experiment: Experiment, out: Path, beginning: Beginning, on_step: StepReport | None = None
+) -> None:
+    """Train what several runs have in common."""
+    directory, data = out / "beginnings" / beginning.name, _load(experiment.source(beginning.fold))
+    with _naming(beginning.name):
+        train(data, beginning.config, directory, on_step=on_step, resume=True, until=beginning.epochs)
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"run {name}: {error}") from None
+
+
+def _one_run(
+    experiment: Experiment,
+    out: Path,
+    run: Run,
+    beginning: Beginning | None,
+    on_step: StepReport | None = None,
+) -> None:
+    """Train, from its beginning on if it shares one, test, and write run.json last."""
     directory, data = out / "runs" / run.name, _load(experiment.source(run.fold))
+    if beginning and not is_begun(directory):
+        go_on_from(out / "beginnings" / beginning.name, directory, run.config)
     started = time.time()
     tested: dict[str, tuple[np.ndarray, list[Row]]] = {}
 
@@ -129,10 +186,8 @@ def _one_run(experiment: Experiment, out: Path, run: Run, on_step: StepReport | 
         points = operating_points(probabilities, truth, name=name, label_values=data.label_values)
         tested[name] = plane(prediction, truth), points
 
-    try:
+    with _naming(run.name):
         train(data, run.config, directory, on_step=on_step, on_case=on_case, resume=True)
-    except UserError as error:
-        raise UserError(f"run {run.name}: {error}") from None
     tested = merged(tested)
     write_arrays(directory / "planes.npz", {name: tested[name][0] for name in data.test.names})
     write_csv(
@@ -142,6 +197,7 @@ def _one_run(experiment: Experiment, out: Path, run: Run, on_step: StepReport | 
         "method": run.method.name,
         "fold": run.fold,
         "seed": run.seed,
+        "shared_epochs": beginning.epochs if beginning else 0,
         "seconds": round(time.time() - started, 1),
         "finished": time.strftime("%Y-%m-%d %H:%M"),
         "train_cases": len(data.train),

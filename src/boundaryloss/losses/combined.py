@@ -37,6 +37,8 @@ class RegionBoundaryLoss(nn.Module):
             or a number, the constant :math:`w_B`. Default `Increase()`: :math:`w_B` is 0 in epoch 0 and grows
             by 0.01 an epoch.
 
+    In epochs with the weights (1, 0) the boundary term is not computed; `alone` says so.
+
     Call `set_epoch(n)` at the start of every epoch. The epoch is part of `state_dict()`, and so is what
     `GradientRatio` measured: a checkpoint resumes with its weights. A checkpoint of another weighting, or of
     the region loss alone, loads too: what it lacks stays as it is.
@@ -77,6 +79,7 @@ class RegionBoundaryLoss(nn.Module):
         self.boundary = BoundaryLoss() if boundary is None else _checked("boundary", boundary)
         self.weighting = _as_weighting(weighting)
         self._calls = 0  # of training
+        self._tried = False  # whether the boundary term has seen what it will get
         self.register_buffer("weights", torch.zeros(2), persistent=False)
         self.register_buffer("norms", torch.zeros(2), persistent=False)
         self.register_buffer("ratio", torch.zeros(()), persistent=False)
@@ -88,13 +91,16 @@ class RegionBoundaryLoss(nn.Module):
         """Set both weights to those of `epoch`, which counts from 0."""
         self.epoch, self._epoch_was_set = epoch, True
         if isinstance(self.weighting, GradientRatio):
-            self.ratio.fill_(self.weighting.at(epoch))
+            ratio = self.weighting.at(epoch)
+            self.ratio.fill_(ratio)
             self._hold_the_ratio(self.weighting.limit)
+            self.alone = not ratio
             return
         weights = torch.tensor(self.weighting(epoch))
         if weights.shape != self.weights.shape:
             raise ValueError(f"weighting must give (region weight, boundary weight), got {weights.tolist()}")
         self.weights.copy_(weights)
+        self.alone = weights.tolist() == [1, 0]
 
     def terms(
         self,
@@ -106,7 +112,7 @@ class RegionBoundaryLoss(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return the region and the boundary term, unweighted; `spacing` and `mask` reach the latter only.
 
-        `weights` are then those of this step.
+        `weights` are then those of this step. The boundary term is computed even where `alone`.
         """
         _check(self.region, logits, target)
         return self.terms_of(
@@ -123,7 +129,15 @@ class RegionBoundaryLoss(nn.Module):
         spacing: Sequence[float] | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """Return the weighted sum of both terms."""
+        """Return the weighted sum of both terms; where `alone`, just the region term."""
+        if self.alone:
+            _check(self.region, logits, target)
+            if not (torch.compiler.is_compiling() or self._tried):  # a mistake must not wait for its epoch
+                self._tried = True
+                with torch.no_grad():
+                    self.boundary(logits, target, spacing=spacing, mask=mask)
+            self._is_due()
+            return self.region(logits, target)
         region, boundary = self.terms(logits, target, spacing=spacing, mask=mask)
         return self.weights[0] * region + self.weights[1] * boundary
 
@@ -147,6 +161,8 @@ class RegionBoundaryLoss(nn.Module):
         measures = isinstance(self.weighting, GradientRatio)
         if torch.compiler.is_compiling():  # a count would compile anew at every step
             return measures
+        if self.alone and self._epoch_was_set:  # then nothing is measured, so that a run may begin without it
+            return False
         self._calls += 1
         if self._calls == PATIENCE and not self._epoch_was_set:
             self._warn_of_an_epoch_that_stands_still()

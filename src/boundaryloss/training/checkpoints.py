@@ -12,7 +12,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from boundaryloss.files import UserError, atomic_write
 from boundaryloss.training.config import from_dict, write_config
 
-LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 # What a checkpoint with missing or foreign contents raises, wherever these are first used
 UNFIT = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
 

@@ -38,6 +38,7 @@ __all__ = [
     "load_data",
     "prepare_directory",
     "quiet_lightning",
+    "steps_per_epoch",
     "train",
 ]
 
@@ -53,6 +54,7 @@ def train(
     on_step: StepReport | None = None,
     on_case: CaseReport | None = None,
     resume: bool = False,
+    until: int | None = None,
 ) -> list[dict[str, Any]]:
     """Train, test the last epoch, and write all of it to `out`.
 
@@ -68,6 +70,7 @@ def train(
         on_case: gets every case that this process tests, see `Scores`.
         resume: go on with the run in `out`, after the last epoch that it finished; on the CPU it ends as if
             it had never stopped, bit for bit. With nothing in `out` it starts.
+        until: stop after so many epochs, without a test, and return no rows; the run can go on later.
 
     Returns:
         The rows of summary.csv.
@@ -84,7 +87,10 @@ def train(
     with locked(out) if is_first_process() else nullcontext(), quiet_lightning():
         checkpoint = _prepare(data, config, out, resume, module)
         trainer = _make_trainer(config, out, scores, on_step, validated=loaders.validate is not None)
+        trainer.fit_loop.max_epochs = config.epochs if until is None else until
         trainer.fit(module, loaders, ckpt_path=checkpoint)
+        if until is not None:
+            return []
         trainer.test(module, loaders, verbose=False)
         rows = scores.collect(data.test.names)
         summary = summarise(rows)
@@ -96,10 +102,15 @@ def train(
 
 def count_steps(data: RunData, config: TrainConfig) -> int:
     """Return how often `on_step` will be called: after every step of training and every case of the test."""
-    cases, processes = len(share_out(data, config)[0]), math.prod(launched(config))
-    draws = count_draws(cases, config, data.facts(config).get("patch"))
-    steps = config.epochs * math.ceil(draws / (config.batch_size * processes))
-    return steps + math.ceil(len(data.test) / processes)
+    return config.epochs * steps_per_epoch(data, config) + math.ceil(
+        len(data.test) / math.prod(launched(config))
+    )
+
+
+def steps_per_epoch(data: RunData, config: TrainConfig) -> int:
+    """Return how many steps an epoch of training has in each process."""
+    draws = count_draws(len(share_out(data, config)[0]), config, data.facts(config).get("patch"))
+    return math.ceil(draws / (config.batch_size * math.prod(launched(config))))
 
 
 def _prepare(

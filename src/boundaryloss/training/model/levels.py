@@ -39,7 +39,7 @@ def loss_terms(
     *,
     reach: int = 1,
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the region and the boundary term, unweighted; the latter is None for a loss without one.
+    """Return the region and the boundary term, unweighted; the latter is None where the loss leaves it out.
 
     Level k of deep supervision has half the weight of level k - 1; the labels are thinned to its size, and
     its boundary term is measured with its larger spacing.
@@ -64,7 +64,7 @@ def loss_terms(
         return _weighted([_boundary(cast(torch.nn.Module, term), logits, batch, data) for logits in levels])
 
     levels = list(outputs)
-    if isinstance(loss, RegionBoundaryLoss):
+    if isinstance(loss, RegionBoundaryLoss) and not loss.alone:
         return loss.terms_of(levels, region, lambda levels: boundary(levels[:reach]))
     alone = boundary if isinstance(loss, BoundaryLoss | LogBoundaryLoss) else region
     return alone(levels), None

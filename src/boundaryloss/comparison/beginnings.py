@@ -1,0 +1,104 @@
+"""What methods have in common: the epochs before their boundary terms have any weight.
+
+    out/beginnings/NAME/     an ordinary run that stops after these epochs; its methods go on from there
+
+On the CPU a run that goes on from a beginning ends as if it had been trained from the start, bit for bit.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from boundaryloss.comparison.experiment import Experiment, Run
+from boundaryloss.schedules import GradientRatio
+from boundaryloss.training.checkpoints import BEST, LAST, PREVIOUS, AtomicCheckpointIO, read_checkpoint
+from boundaryloss.training.config import REGIONS, TrainConfig, as_dict
+
+OF_THE_TERM = ("form", "saturation", "weighting", "weighting_options")
+DEFAULT = TrainConfig()
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """The first epochs of some runs of one fold and seed, on the region loss alone."""
+
+    runs: tuple[Run, ...]
+    epochs: int
+
+    @property
+    def name(self) -> str:
+        """Its directory: its first run, and how far it goes."""
+        return f"{self.runs[0].name}-{self.epochs}"
+
+    @property
+    def fold(self) -> int:
+        """The fold of all its runs."""
+        return self.runs[0].fold
+
+    @property
+    def config(self) -> TrainConfig:
+        """What its runs agree in."""
+        return _region_alone(self.runs[0].config)
+
+
+def find_beginnings(experiment: Experiment) -> Iterator[Beginning]:
+    """Yield what is worth sharing: for each region loss, fold and seed the length that saves most epochs."""
+    groups: dict[str, list[tuple[Run, int]]] = {}
+    for run in experiment.runs():
+        key = json.dumps([run.fold, as_dict(_region_alone(run.config))])
+        groups.setdefault(key, []).append((run, epochs_alone(run.config)))
+    for group in groups.values():
+        lengths = [length for _, length in group]
+        epochs = max(lengths, key=lambda n: n * (sum(length >= n for length in lengths) - 1))
+        runs = tuple(run for run, length in group if length >= epochs > 0)
+        if len(runs) > 1:
+            yield Beginning(runs, epochs)
+
+
+def epochs_alone(config: TrainConfig) -> int:
+    """Return for how many epochs, from the first, the region loss trains alone."""
+    if config.loss in REGIONS:
+        return config.epochs
+    weighting = config.make_weighting()
+
+    def alone(epoch: int) -> bool:
+        if "+" not in config.loss:
+            return False
+        return not weighting.at(epoch) if isinstance(weighting, GradientRatio) else weighting(epoch) == (1, 0)
+
+    return next((epoch for epoch in range(config.epochs) if not alone(epoch)), config.epochs)
+
+
+def is_begun(run: Path) -> bool:
+    """Whether a run has a checkpoint to go on from."""
+    return any((run / "checkpoints" / name).exists() for name in (LAST, PREVIOUS))
+
+
+def go_on_from(beginning: Path, run: Path, config: TrainConfig) -> None:
+    """Give a run the epochs of `beginning`; last.ckpt comes last, for with it the run is begun."""
+    shutil.copytree(beginning / "tensorboard", run / "tensorboard", dirs_exist_ok=True)
+    for name in (BEST, LAST):
+        if not (beginning / "checkpoints" / name).exists():  # without a validation share nothing is best
+            continue
+        content = read_checkpoint(beginning / "checkpoints" / name)
+        content["hyper_parameters"]["config"] = as_dict(config)
+        content["callbacks"] = _moved(
+            content["callbacks"], os.path.realpath(beginning), os.path.realpath(run)
+        )
+        AtomicCheckpointIO().save_checkpoint(content, run / "checkpoints" / name)
+
+
+def _region_alone(config: TrainConfig) -> TrainConfig:
+    defaults = {name: getattr(DEFAULT, name) for name in OF_THE_TERM}
+    return replace(config, loss=config.loss.partition("+")[0], **defaults)
+
+
+def _moved(state: Any, old: str, new: str) -> Any:
+    """Return what callbacks keep, with the paths of another directory."""
+    if isinstance(state, dict):
+        return {_moved(key, old, new): _moved(value, old, new) for key, value in state.items()}
+    return state.replace(old, new, 1) if isinstance(state, str) and state.startswith(old) else state

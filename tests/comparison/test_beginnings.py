@@ -1,0 +1,100 @@
+import dataclasses
+
+import pytest
+import torch
+from conftest import EXPERIMENT, write_squares
+
+from boundaryloss.comparison.beginnings import epochs_alone, find_beginnings
+from boundaryloss.comparison.experiment import read_experiment
+from boundaryloss.comparison.run import run_experiment
+from boundaryloss.training.config import TrainConfig
+from boundaryloss.training.run import train
+
+WARM = """
+[methods."GDL + warm"]
+loss = "gdl+boundary"
+form = "log"
+weighting = "ratio"
+weighting_options = { start = 1, ramp = 1 }
+"""
+
+
+def read_warm(folder, *methods):
+    """Two methods that have two of their three epochs in common, and those of `methods`."""
+    text = EXPERIMENT.replace("epochs = 2", "epochs = 3").partition('[methods."GDL + boundary"]')[0]
+    (folder / "experiment.toml").write_text(text + WARM + "".join(methods))
+    whole = read_experiment(folder / "experiment.toml")
+    return dataclasses.replace(whole, seeds=(1,), folds=whole.folds[:1])
+
+
+@pytest.mark.parametrize(
+    ("settings", "epochs"),
+    [
+        ({"loss": "gdl"}, 6),
+        ({"loss": "boundary"}, 0),
+        ({"weighting": "constant"}, 0),
+        ({"weighting": "increase"}, 1),
+        ({"weighting": "rebalance"}, 1),
+        ({"weighting": "constant", "weighting_options": {"alpha": 0.0}}, 6),
+        ({"weighting": "ratio", "weighting_options": {"ramp": 2}}, 1),
+        ({"weighting": "ratio", "weighting_options": {"start": 3, "ramp": 2}}, 4),
+        ({"weighting": "ratio", "weighting_options": {"start": 3, "ramp": 0}}, 3),
+    ],
+)
+def test_epochs_alone_are_those_before_the_term_has_a_weight(settings, epochs):
+    assert epochs_alone(TrainConfig(epochs=6, **settings)) == epochs
+
+
+def test_find_beginnings_takes_the_length_that_saves_most(tmp_path):
+    early = '[methods."early"]\nloss = "gdl+boundary"\n'  # one epoch alone
+    other = '[methods."other"]\nloss = "dice"\n'
+    (beginning,) = find_beginnings(read_warm(tmp_path, early, other))
+    assert [run.method.name for run in beginning.runs] == ["GDL", "GDL + warm"]
+    assert beginning.epochs == 2
+    assert beginning.config.loss == "gdl"
+
+
+def test_find_beginnings_finds_none_where_settings_differ(tmp_path):
+    experiment = read_warm(tmp_path, "learning_rate = 0.02\n")
+    assert not list(find_beginnings(experiment))
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A comparison with a beginning, and its runs trained one by one."""
+    folder = tmp_path_factory.mktemp("shared")
+    write_squares(folder / "data")
+    experiment = read_warm(folder)
+    steps = []
+    run_experiment(experiment, folder / "out", progress=lambda *step: steps.append(step))
+    for run in experiment.runs():
+        train(experiment.source(0).load(), run.config, folder / "alone" / run.name)
+    return folder, experiment, steps
+
+
+def test_run_experiment_shares_beginnings_without_a_trace(shared):
+    folder, experiment, _ = shared
+    for run in experiment.runs():
+        one, other = (folder / part / run.name for part in ("out/runs", "alone"))
+        for name in ("last.ckpt", "best.ckpt"):
+            states = [torch.load(path / "checkpoints" / name, weights_only=True) for path in (one, other)]
+            assert states[0]["hyper_parameters"] == states[1]["hyper_parameters"]
+            for key in ("state_dict", "optimizer_states", "epoch", "global_step"):
+                torch.testing.assert_close(states[0][key], states[1][key], rtol=0, atol=0)
+        for name in ("config.toml", "splits.json", "cases.csv", "summary.csv"):
+            assert (one / name).read_bytes() == (other / name).read_bytes()
+        rows = [(path / "metrics.csv").read_text().splitlines() for path in (one, other)]
+        assert [row.rpartition(",")[0] for row in rows[0]] == [row.rpartition(",")[0] for row in rows[1]]
+
+
+def test_run_experiment_counts_the_steps_of_a_beginning_once(shared):
+    _, _, steps = shared
+    assert [step[0] for step in steps] == list(range(1, len(steps) + 1))
+    assert {step[1] for step in steps} == {len(steps)}
+    assert sum("gdl-fold0-seed1-2" in step[2] for step in steps) > 0
+
+
+def test_run_experiment_goes_on_without_its_beginnings(shared, monkeypatch):
+    folder, experiment, _ = shared
+    monkeypatch.setattr("boundaryloss.comparison.run.train", None)  # nothing is trained again
+    run_experiment(experiment, folder / "out")
