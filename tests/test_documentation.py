@@ -27,6 +27,7 @@ PAGES = [
         "losses.boundary",
         "losses.combined",
         "losses.log",
+        "metrics.distances",
         "schedules",
         "training.model.networks",
         "integrations.lightning",

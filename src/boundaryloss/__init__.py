@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from boundaryloss import metrics
     from boundaryloss.distance import distance_transform, signed_distance_map
     from boundaryloss.losses import BoundaryLoss, LogBoundaryLoss, RegionBoundaryLoss, boundary_loss
     from boundaryloss.schedules import Constant, GradientRatio, Increase, Rebalance
@@ -22,6 +23,7 @@ __all__ = [
     "RegionBoundaryLoss",
     "boundary_loss",
     "distance_transform",
+    "metrics",
     "signed_distance_map",
 ]
 
@@ -33,6 +35,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "metrics":
+        return import_module("boundaryloss.metrics")
     for home, names in _HOMES.items():
         if name in names:
             return getattr(import_module(f"boundaryloss.{home}"), name)

@@ -99,10 +99,10 @@ def op_arguments(
     include_background: bool,
 ) -> tuple[tuple[Tensor, int, int, list[float], float], float]:
     """What the op takes: maps, classes, first class, spacing, face offset; and the scale of its result."""
-    maps, num_classes = _as_maps(labels, num_classes)
+    maps, num_classes = as_maps(labels, num_classes)
     spatial = maps.shape[2:]
     first_class = 0 if include_background and labels.dtype != torch.bool else 1
-    _check_space(spatial)
+    check_space(spatial)
     steps = check_spacing(spacing, len(spatial))
     check_contour(contour)
     if contour == "centers" and len(set(steps)) > 1:
@@ -162,7 +162,7 @@ def distance_transform(mask: Tensor, *, spacing: Sequence[float] | float | None 
     if mask.ndim < space:
         raise ValueError(f"the space must have 2 or 3 axes of the mask, got {space} of {mask.ndim}")
     spatial = mask.shape[mask.ndim - space :]
-    _check_space(spatial)
+    check_space(spatial)
     steps = check_spacing(spacing, space)
     return op.distance_transform(mask.reshape(-1, *spatial), steps).reshape(mask.shape)
 
@@ -173,12 +173,12 @@ def check_contour(contour: str) -> None:
         raise ValueError(f"contour must be 'faces' or 'centers', got {contour!r}")
 
 
-def _as_maps(labels: Tensor, num_classes: int | None) -> tuple[Tensor, int]:
-    """Label maps `(batch, map, *space)`: one map per image for labels, one per channel for masks."""
-    check_tensor("labels", labels)
+def as_maps(labels: Tensor, num_classes: int | None, name: str = "labels") -> tuple[Tensor, int]:
+    """Return maps `(batch, map, *space)`: one per image for labels, one per channel for masks; or raise."""
+    check_tensor(name, labels)
     if labels.dtype != torch.bool and not is_integer(labels):
         raise TypeError(
-            f"labels must be integer or bool, got {labels.dtype}; use labels.long() for a label map, "
+            f"{name} must be integer or bool, got {labels.dtype}; use {name}.long() for a label map, "
             "masks > 0.5 for masks"
         )
     if labels.dtype == torch.bool:
@@ -196,10 +196,11 @@ def _as_maps(labels: Tensor, num_classes: int | None) -> tuple[Tensor, int]:
             f"integer labels need num_classes of at least 2, background included, got {num_classes}"
         )
     if labels.ndim not in (3, 4):
-        raise ValueError(f"labels must be (batch, *space) with 2-D or 3-D space, got {tuple(labels.shape)}")
+        raise ValueError(f"{name} must be (batch, *space) with 2-D or 3-D space, got {tuple(labels.shape)}")
     return computable(labels).unsqueeze(1), num_classes
 
 
-def _check_space(spatial: Sequence[int]) -> None:
+def check_space(spatial: Sequence[int]) -> None:
+    """Raise ValueError if there is no voxel."""
     if 0 in spatial:
         raise ValueError(f"every spatial axis needs at least one voxel, got {tuple(spatial)}")
