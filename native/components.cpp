@@ -174,18 +174,74 @@ private:
     std::vector<Slab> slabs_;
 };
 
+// Numbers the components 1, 2, .. by their first voxels, in place, and returns their totals.
+std::vector<double> add_up(const float* sizes, std::int32_t* numbers, std::size_t voxels) {
+    constexpr std::size_t stretch = 16;
+    std::vector<double> totals;
+    for (std::size_t begin = 0; begin < voxels; begin += stretch) {
+        const std::size_t end = std::min(begin + stretch, voxels);
+        std::int32_t some = 0;
+        for (std::size_t i = begin; i < end; ++i) some |= numbers[i];
+        if (!some) continue;
+        for (std::size_t i = begin; i < end; ++i) {
+            if (!numbers[i]) continue;
+            const auto first = static_cast<std::size_t>(numbers[i]) - 1;
+            if (first == i) {
+                totals.push_back(0);
+                numbers[i] = static_cast<std::int32_t>(totals.size());
+            } else {
+                numbers[i] = numbers[first];
+            }
+            totals[numbers[i] - 1] += static_cast<double>(sizes[i]);
+        }
+    }
+    return totals;
+}
+
+int worth_threads(std::size_t voxels, int threads) {
+    const std::size_t worth = std::max<std::size_t>(voxels / voxels_per_thread, 1);
+    return static_cast<int>(std::min<std::size_t>(std::max(threads, 1), worth));
+}
+
 }  // namespace
 
 void components(const std::uint8_t* masks, std::size_t count, std::array<std::size_t, 3> shape, int threads,
                 std::int32_t* out) {
     const std::size_t voxels = shape[0] * shape[1] * shape[2];
-    const std::size_t worth = std::max<std::size_t>(count * voxels / voxels_per_thread, 1);
-    threads = static_cast<int>(std::min<std::size_t>(std::max(threads, 1), worth));
+    threads = worth_threads(count * voxels, threads);
     const bool side_by_side = count >= static_cast<std::size_t>(threads);
     expect_writes(out, count * voxels);
     Team outer(side_by_side ? threads : 1), alone(1), together(side_by_side ? 1 : threads);
     outer.each(count, [&](std::size_t item, int) {
         Labelling(masks + item * voxels, shape, out + item * voxels).run(side_by_side ? alone : together);
+    });
+}
+
+void component_factors(const float* sizes, std::int32_t* numbers, std::size_t images, std::size_t classes,
+                       std::size_t voxels, double most, int threads, float* out) {
+    const std::size_t count = images * classes;
+    std::vector<std::vector<double>> totals(count);
+    expect_writes(out, count * voxels);
+    Team team(worth_threads(count * voxels, threads));
+    team.each(count, [&](std::size_t item, int) {
+        totals[item] = add_up(sizes + item * voxels, numbers + item * voxels, voxels);
+    });
+    std::vector<double> means(classes);
+    for (std::size_t c = 0; c < classes; ++c) {
+        double sum = 0;
+        std::size_t found = 0;
+        for (std::size_t item = c; item < count; item += classes) {
+            for (double total : totals[item]) sum += total;
+            found += totals[item].size();
+        }
+        means[c] = sum / static_cast<double>(std::max<std::size_t>(found, 1));
+    }
+    team.each(count, [&](std::size_t item, int) {
+        std::vector<float> factors{1};
+        for (double total : totals[item])
+            factors.push_back(static_cast<float>(std::clamp(means[item % classes] / total, 1 / most, most)));
+        const std::int32_t* const own = numbers + item * voxels;
+        for (std::size_t i = 0; i < voxels; ++i) out[item * voxels + i] = factors[own[i]];
     });
 }
 

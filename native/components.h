@@ -13,4 +13,10 @@ namespace boundaryloss {
 void components(const std::uint8_t* masks, std::size_t count, std::array<std::size_t, 3> shape, int threads,
                 std::int32_t* out);
 
+// Writes the factor of every voxel that gives the components of a class the same total of `sizes`: the mean
+// total of those of the class, in all images, by the component's own, no more than `most` and no less than
+// 1 / most; 1 outside. `numbers` is what `components` gave, and then used up.
+void component_factors(const float* sizes, std::int32_t* numbers, std::size_t images, std::size_t classes,
+                       std::size_t voxels, double most, int threads, float* out);
+
 }  // namespace boundaryloss

@@ -19,6 +19,7 @@ namespace {
 
 using Maps = nb::ndarray<nb::ro, nb::ndim<5>, nb::device::cpu>;
 using Masks = nb::ndarray<const bool, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
+using Sizes = nb::ndarray<const float, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 using Result = nb::ndarray<float, nb::c_contig, nb::device::cpu>;
 using Ids = nb::ndarray<std::int32_t, nb::c_contig, nb::device::cpu>;
 
@@ -73,6 +74,14 @@ NB_MODULE(_native, m) {
             components(bytes, masks.shape(0), shape, threads, out.data());
         },
         nb::arg("masks"), nb::arg("out"), nb::arg("threads"));
+    m.def(
+        "component_factors",
+        [](const Sizes& sizes, Ids numbers, double most, int threads, Result out) {
+            nb::gil_scoped_release release;
+            component_factors(sizes.data(), numbers.data(), sizes.shape(0), sizes.shape(1), sizes.shape(2), most,
+                              threads, out.data());
+        },
+        nb::arg("sizes"), nb::arg("numbers"), nb::arg("most"), nb::arg("threads"), nb::arg("out"));
     // For tests and benchmarks: the levels, the best one last, and the choice of one for the whole process.
     m.def("levels", [] {
         nb::list names;

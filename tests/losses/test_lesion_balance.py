@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import torch
+from levels import at_every_level
 from torch.nn.functional import one_hot, softplus
 
 from boundaryloss import LogBoundaryLoss, signed_distance_map
-from boundaryloss.losses.lesions import lesion_factors
+from boundaryloss.distance import op
+from boundaryloss.losses import lesions
 
 
 def blobs(shape=(2, 24, 26), classes=3, seed=0):
@@ -26,6 +28,15 @@ def blobs(shape=(2, 24, 26), classes=3, seed=0):
 def new_logits(labels, channels=3, seed=0, **options):
     shape = (labels.shape[0], channels, *labels.shape[1:])
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), **options).requires_grad_()
+
+
+def lesion_factors(weight, mask):
+    """By the native code and by plain PyTorch, as on a GPU."""
+    inside = weight < 0 if mask is None else (weight < 0) & mask
+    factors = at_every_level(lesions.lesion_factors, -weight, inside)
+    plain = lesions.on_any_device(-weight, inside, op.components(inside))
+    torch.testing.assert_close(factors, plain, rtol=1e-7, atol=0)
+    return factors
 
 
 def by_formula(log_odds, phi, saturation=2.0):

@@ -52,6 +52,14 @@ def components(masks: Tensor) -> Tensor:
     return result
 
 
+def component_factors(sizes: Tensor, numbers: Tensor, most: float) -> Tensor:
+    """Factors that give the `components` of a class the same total size; `numbers` is used up."""
+    result = torch.empty_like(numbers, dtype=torch.float32)
+    flat = sizes.detach().float().contiguous().flatten(2)
+    _native.component_factors(flat, numbers, most, torch.get_num_threads(), result)
+    return result
+
+
 def _with_depth(maps: Tensor, spacing: Sequence[float]) -> tuple[Tensor, list[float]]:
     """The kernels see volumes: a 2-D image is one slice, whose thickness plays no part."""
     if len(spacing) == 3:

@@ -90,7 +90,8 @@ def log_boundary_loss(
     weight = (signed_distance / saturation).tanh().detach()
     mask = None if mask is None else as_mask(mask, log_odds)
     if balance_lesions:
-        weight = weight * lesion_factors(weight, mask)
+        inside = weight < 0 if mask is None else (weight < 0) & mask
+        weight = weight * lesion_factors(-weight, inside)
     wrong = torch.where(weight < 0, -log_odds, log_odds)  # the log odds of being wrong
     weight = torch.where(weight < 0, -_lift(weight, wrong, mask) * weight, weight)
     return reduce(weight * functional.softplus(wrong), mask, reduction)

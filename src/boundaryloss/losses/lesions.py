@@ -3,32 +3,47 @@
 import torch
 from torch import Tensor
 
-from boundaryloss.distance import op
+from boundaryloss.distance import cpu, op
 
 MOST = 10.0  # times the weight of a lesion, up or down
 
 
-def lesion_factors(weight: Tensor, mask: Tensor | None) -> Tensor:
-    """Return the factor of every voxel that gives the components where `weight < 0` the same total.
+def _lesion_factors(sizes: Tensor, inside: Tensor) -> Tensor:
+    """Return the factor of every voxel that gives the components of `inside` the same total of `sizes`.
 
     Args:
-        weight: `(batch, class, *space)`, negative inside.
-        mask: bool `(batch, 1, *space)`, False at voxels that carry no loss: they are in no component.
+        sizes: `(batch, class, *space)`, positive inside.
+        inside: bool, of the same shape.
 
     Returns:
-        `mean_j T_j / T_k` in component `k`, `T` the totals of `|weight|` and the mean over the components of
+        float32: `mean_j T_j / T_k` in component `k`, with `T` the totals and the mean over the components of
         a class in the batch, but at least 1/10 and at most 10; 1 outside.
     """
-    inside = weight < 0 if mask is None else (weight < 0) & mask
-    number = op.components(inside).flatten(2).long()
-    images, classes, voxels = number.shape
-    # Component 0, the outside, has a place too: shapes must not depend on what is in the masks.
-    first_place = (voxels + 1) * torch.arange(images * classes, device=weight.device)
-    place = number + first_place.view(images, classes, 1)
-    exact = torch.float32 if weight.device.type == "mps" else torch.float64
-    size = torch.where(inside, -weight, 0).flatten().to(exact)
-    totals = size.new_zeros(images * classes * (voxels + 1)).index_add_(0, place.flatten(), size)
-    totals = totals.view(images, classes, voxels + 1)
+    if op.triton_runs_on(sizes.device):
+        return on_any_device(sizes, inside, op.components(inside))
+    factors = cpu.component_factors(sizes.cpu(), cpu.components(inside.cpu()), MOST)
+    return factors.to(sizes.device)
+
+
+def on_any_device(sizes: Tensor, inside: Tensor, numbers: Tensor) -> Tensor:
+    """The same of `components(inside)` in plain PyTorch, whose shapes do not depend on what is inside."""
+    images, classes = sizes.shape[:2]
+    numbers = numbers.flatten(2).long()
+    places = numbers.shape[2] + 1  # the outside, number 0, has one too
+    first = places * torch.arange(images * classes, device=sizes.device)
+    place = numbers + first.view(images, classes, 1)
+    inner = torch.where(inside, sizes, 0).flatten().double()
+    totals = inner.new_zeros(images * classes * places).index_add_(0, place.flatten(), inner)
+    totals = totals.view(images, classes, places)
     count = (totals > 0).sum((0, 2), keepdim=True).clamp(min=1)
-    factors = (totals.sum((0, 2), keepdim=True) / count / totals).clamp(1 / MOST, MOST).to(weight.dtype)
-    return torch.where(inside, factors.flatten()[place].view_as(weight), 1)
+    factors = (totals.sum((0, 2), keepdim=True) / count / totals).clamp(1 / MOST, MOST).float()
+    return torch.where(inside, factors.flatten()[place].view_as(sizes), 1)
+
+
+def _of_no_values(sizes: Tensor, inside: Tensor) -> Tensor:
+    return torch.empty_like(inside, dtype=torch.float32, memory_format=torch.contiguous_format)
+
+
+lesion_factors = op.define(
+    "lesion_factors", "(Tensor sizes, Tensor inside) -> Tensor", _lesion_factors, _of_no_values
+)
