@@ -7,9 +7,15 @@ import numpy as np
 from PIL import Image
 
 from boundaryloss.training.data.slices import Slices
+from boundaryloss.training.task import Task
 
 AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
 TURNED = np.array([[0, 0, 2.0, 5], [-1.0, 0, 0, 7], [0, 1.0, 0, -3], [0, 0, 0, 1]])  # axes P, S, R
+
+
+def task(label_values=(0, 1), spacing=(1.0, 1.0), **more):
+    """What is known of data with one channel."""
+    return Task(1, tuple(label_values), spacing, **more)
 
 
 def volume(seed, shape=(24, 20, 12), values=(1,)):

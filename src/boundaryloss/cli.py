@@ -184,7 +184,7 @@ def train(
         split=split,
         skip_bad=skip_bad,
     )
-    if first and chosen.loss in TERMS and len(cases.label_values) == 2:
+    if first and chosen.loss in TERMS and cases.task.num_classes == 2:
         click.echo(
             f"{chosen.loss} alone, on one class, tends to an empty prediction: add a region loss, such as "
             f"--loss gdl+{chosen.loss}",

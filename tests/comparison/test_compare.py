@@ -89,15 +89,16 @@ def test_run_experiment_makes_an_unfinished_run_again(experiment, tmp_path):
 
 
 def test_run_experiment_refuses_a_finished_run_on_other_masks(experiment, tmp_path):
-    run, data = next(iter(experiment.runs())), RunData.from_phantom((1, 1), 64)
+    run, data = next(iter(experiment.runs())), RunData.from_phantom(sizes=(1, 1), size=64)
     directory = tmp_path / "runs" / run.name
     directory.mkdir(parents=True)
     (directory / "run.json").write_text('{"seed": 0}')
     (directory / "splits.json").write_text(json.dumps({"train": data.train.names, "test": data.test.names}))
-    write_config(directory / "config.toml", run.config, data.facts(run.config))
+    write_config(directory / "config.toml", run.config, data.task.as_dict())
     assert compare._is_done(tmp_path, run, data)
+    other = dataclasses.replace(data, task=dataclasses.replace(data.task, fingerprint="another"))
     with pytest.raises(UserError, match="made with other settings or data"):
-        compare._is_done(tmp_path, run, dataclasses.replace(data, fingerprint="another"))
+        compare._is_done(tmp_path, run, other)
 
 
 def test_run_experiment_refuses_other_settings_in_the_same_place(experiment, tmp_path):

@@ -16,9 +16,10 @@ TINY = TrainConfig(epochs=1, features=(4, 4, 4, 4, 4), validation=0.0, accelerat
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    out, calls, small = tmp_path_factory.mktemp("demo") / "demo", [], RunData.from_phantom((8, 12), 64)
+    out, calls = tmp_path_factory.mktemp("demo") / "demo", []
+    small = RunData.from_phantom(sizes=(8, 12), size=64)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RunData, "from_phantom", lambda: small)
+        patch.setattr(RunData, "from_phantom", lambda patch: small)
         run_demo(out, demo_experiment(2, TINY), progress=lambda *call: calls.append(call))
     return out, calls
 

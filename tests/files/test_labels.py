@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from boundaryloss.files.errors import UserError
-from boundaryloss.files.labels import check_label_values, looks_void
+from boundaryloss.files.labels import check_label_values, fullest_slice, looks_void
 
 TEETH = {10 * quarter + tooth for quarter in range(1, 5) for tooth in range(1, 9)}
 SUBCORTICAL = {10, 11, 12, 13, 17, 18, 26, 49, 50, 51, 52, 53, 54, 58}
@@ -92,3 +92,9 @@ def test_check_label_values_refuses_numbered_objects():
 )
 def test_looks_void_is_255_beside_small_numbers(values, void):
     assert looks_void(values) is void
+
+
+def test_fullest_slice_counts_voxels_and_not_label_values():
+    labels = np.zeros((4, 4, 3), np.uint8)
+    labels[0, 0, 0], labels[1, :3, 2] = 200, 1
+    assert fullest_slice(labels) == 2

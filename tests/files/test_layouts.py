@@ -3,7 +3,7 @@ import json
 import nibabel
 import numpy as np
 import pytest
-from datasets import AFFINE, TURNED, decathlon, nnunet, save
+from datasets import AFFINE, TURNED, decathlon, nnunet, save, task
 from PIL import Image
 
 from boundaryloss.files.errors import UserError
@@ -28,14 +28,14 @@ def test_find_cases_reads_nnunet(tmp_path):
     assert (cases.layout.kind, cases.dimensions, cases.channels) == ("nnunet", 3, 2)
     assert (cases.label_values, cases.spacing) == ((0, 1), (1.0, 1.0, 2.0))
     assert sorted(names(cases.train) + names(cases.test)) == ["c0", "c1", "c2", "c3", "c4"]
-    image, labels = read_case(cases.train[0], cases.label_values)
+    image, labels = read_case(cases.train[0], task(cases.label_values))
     assert image.shape == (2, 24, 20, 12) and set(np.unique(labels)) == {0, 1}
 
 
 def test_find_cases_reads_decathlon(tmp_path):
     cases = find_cases(decathlon(tmp_path))
     assert (cases.layout.kind, cases.channels, cases.label_values) == ("msd", 2, (0, 1, 2))
-    assert read_case(cases.train[0])[0].shape == (2, 24, 20, 12)
+    assert read_case(cases.train[0], task())[0].shape == (2, 24, 20, 12)
     assert cases.windows == ()
 
 
@@ -69,7 +69,7 @@ def test_find_cases_gives_the_window_of_ct(tmp_path):
     (low, high), _ = cases.windows
     assert 150 < low < 250 and 300 < high < 450  # the objects' intensities, not the background's
     assert find_cases(tmp_path, window=(0, 300)).windows == ((0, 300), (0, 300))
-    image, _ = read_case(cases.train[0], windows=((100.0, 200.0),) * 2)
+    image, _ = read_case(cases.train[0], task(windows=((100.0, 200.0),) * 2))
     raw = np.clip((np.arange(90, 210) - 100) / 100, 0, 1)
     assert set(np.round(image.ravel(), 5)) <= set(np.round([*raw, 1.0], 5).astype(np.float32))
 
@@ -95,9 +95,9 @@ def test_find_cases_random_folds_test_every_case_once(tmp_path):
 def test_find_cases_ignore_and_regions(tmp_path):
     folder = nnunet(tmp_path, labels=REGIONS | {"ignore": 3}, regions_class_order=[1, 2])
     cases = find_cases(folder)
-    assert cases.regions == ((1, 2), (2,)) and cases.layout.region_values == (1, 2)
+    assert cases.layout.regions == ((1, 2), (2,)) and cases.layout.region_values == (1, 2)
     assert cases.label_values == (0, 1, 2)
-    labels = Slices.from_cases(cases.train, cases.label_values, cases.layout.ignore).labels
+    labels = Slices.from_cases(cases.train, task(cases.label_values, ignore_value=cases.layout.ignore)).labels
     assert set(np.unique(labels[0])) == {0, 1, 2, IGNORE}
     change(tmp_path / "dataset.json", regions_class_order=[1])
     with pytest.raises(UserError, match="one value for each of the 2 regions"):

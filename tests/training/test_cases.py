@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from datasets import task
 from PIL import Image
 
 from boundaryloss.files.errors import UserError
@@ -83,7 +84,7 @@ def test_find_cases_keeps_the_labels_asked_for(tmp_path):
     save(tmp_path / "masks" / "train_1.png", (np.arange(480) % 5).astype(np.uint8).reshape(20, 24))
     assert find_cases(tmp_path).label_values == (0, 1, 2, 3, 4, 255)
     cases = find_cases(tmp_path, labels=[4, 2])
-    item = Slices.from_cases(cases.train, cases.label_values)[0]
+    item = Slices.from_cases(cases.train, task(cases.label_values))[0]
     assert cases.label_values == (0, 4, 2)
     assert item["labels"].unique().tolist() == [0, 1, 2]
     assert (item["labels"] == 1).sum() == 96
@@ -236,7 +237,7 @@ def test_find_cases_rejects_a_single_case(tmp_path):
 def test_find_images_needs_no_masks(tmp_path):
     folder(tmp_path, ["b", "a"])
     assert names(find_images(tmp_path)) == names(find_images(tmp_path / "images")) == ["a", "b"]
-    assert "labels" not in Slices.from_cases(find_images(tmp_path))[0]
+    assert "labels" not in Slices.from_cases(find_images(tmp_path), task())[0]
 
 
 def test_read_image_scales_by_range_or_percentile(tmp_path):

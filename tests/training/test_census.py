@@ -3,7 +3,7 @@ import os
 
 import numpy as np
 import pytest
-from datasets import decathlon, nnunet
+from datasets import decathlon, nnunet, task
 from PIL import Image
 
 from boundaryloss.files.errors import UserError
@@ -84,9 +84,9 @@ def test_census_of_many_classes_is_short(tmp_path):
 def test_find_cases_ignores_the_value_that_is_given(tmp_path):
     cases = find_cases(tiles(tmp_path, change=with_void), ignore=255)
     assert (cases.label_values, cases.layout.ignore) == ((0, 1), 255)
-    _, labels = read_case(cases.train[0], cases.label_values, cases.layout.ignore)
+    _, labels = read_case(cases.train[0], task((0, 1), ignore_value=255))
     assert [*np.unique(labels)] == [0, 1, IGNORE] and (labels[:, 30:] == IGNORE).all()
-    assert RunData.from_collection(cases, QUIET).facts()["ignore"]
+    assert RunData.from_collection(cases, QUIET).task.masked
 
 
 def test_find_cases_refuses_to_ignore_what_dataset_json_declares_otherwise(tmp_path):
@@ -106,7 +106,7 @@ def test_find_cases_refuses_grey_edges_and_takes_their_threshold(tmp_path):
         find_cases(tmp_path)
     cases = find_cases(tmp_path, threshold=127)
     assert cases.label_values == (0, 1)
-    assert read_case(cases.train[0], cases.label_values)[1].sum() == 20  # pyright: ignore
+    assert read_case(cases.train[0], task(cases.label_values))[1].sum() == 20  # pyright: ignore
     assert census(tmp_path, TrainConfig(validation=0, threshold=16))[0].startswith("label 1: 140 voxels")
 
 

@@ -1,5 +1,8 @@
+import dataclasses
+
 import pytest
 import torch
+from datasets import task
 from monai.losses.dice import DiceLoss, GeneralizedDiceLoss
 
 from boundaryloss import BoundaryLoss, signed_distance_map
@@ -10,7 +13,9 @@ from boundaryloss.training.model.levels import classes_of, loss_terms, region_ma
 from boundaryloss.training.model.losses import MaskedRegionLoss, make_loss
 
 SPACING = (1.0, 1.0, 2.0)
-REGIONS = [[1, 2], [2]]
+REGIONS = ((1, 2), (2,))
+TASK = task((0, 1, 2), SPACING)
+WITH_REGIONS = dataclasses.replace(TASK, regions=REGIONS, painted=(1, 2))
 NAMES = ["ce", "dice", "gdl", "dicece"]
 
 
@@ -20,26 +25,26 @@ def batch(count=2, shape=(8, 8, 4), classes=3):
     return torch.randn(count, classes, *shape, generator=generator), labels
 
 
-def loss(name="dice+boundary", **options):
-    return make_loss(name, TrainConfig(), SPACING, **options)
+def loss(name="dice+boundary", task=TASK):
+    return make_loss(name, TrainConfig(), task)
 
 
 def test_loss_terms_are_those_of_the_loss():
     logits, labels = batch()
-    region, boundary = loss_terms(loss(), [logits], {"labels": labels}, {"spacing": SPACING})
+    region, boundary = loss_terms(loss(), [logits], {"labels": labels}, TASK)
     expected = loss().terms(logits, labels)
     assert (region, boundary) == expected
-    assert loss_terms(loss("dice"), [logits], {"labels": labels}, {"spacing": SPACING}) == (expected[0], None)
+    assert loss_terms(loss("dice"), [logits], {"labels": labels}, TASK) == (expected[0], None)
 
 
 def test_loss_terms_measure_each_sample_with_its_spacing():
     logits, labels = batch()
     spacings = [(1.0, 1.0, 2.0), (0.5, 0.7, 3.0)]
-    _, boundary = loss_terms(loss(), [logits], {"labels": labels, "spacing": spacings}, {"spacing": SPACING})
+    _, boundary = loss_terms(loss(), [logits], {"labels": labels, "spacing": spacings}, TASK)
     each = [BoundaryLoss(spacing=s)(logits[i : i + 1], labels[i : i + 1]) for i, s in enumerate(spacings)]
     torch.testing.assert_close(boundary, sum(each) / 2)
     same = {"labels": labels, "spacing": [spacings[1]] * 2}
-    _, boundary = loss_terms(loss(), [logits], same, {"spacing": SPACING})
+    _, boundary = loss_terms(loss(), [logits], same, TASK)
     torch.testing.assert_close(boundary, BoundaryLoss(spacing=spacings[1])(logits, labels))
 
 
@@ -48,9 +53,9 @@ def test_loss_terms_take_the_map_of_the_volume():
     phi = signed_distance_map(labels[:, 0], 3, spacing=SPACING)
     given = {"labels": labels, "signed_distance": phi}
     expected = loss().boundary(logits, labels)
-    torch.testing.assert_close(loss_terms(loss(), [logits], given, {"spacing": SPACING})[1], expected)
+    torch.testing.assert_close(loss_terms(loss(), [logits], given, TASK)[1], expected)
     given["signed_distance"] = 2 * phi
-    torch.testing.assert_close(loss_terms(loss(), [logits], given, {"spacing": SPACING})[1], 2 * expected)
+    torch.testing.assert_close(loss_terms(loss(), [logits], given, TASK)[1], 2 * expected)
 
 
 @pytest.mark.parametrize("levels", [1, 2])
@@ -61,7 +66,7 @@ def test_loss_terms_of_levels_have_halving_weights_and_larger_spacing(levels):
         loss(),
         [logits, coarse],
         {"labels": labels},
-        {"spacing": SPACING},
+        TASK,
         reach=levels,
     )
     thin = torch.nn.functional.interpolate(labels.float(), (4, 4, 4), mode="nearest-exact").long()
@@ -86,7 +91,7 @@ def test_masked_region_loss_is_monais_where_all_is_labelled(name, regions):
         "dicece": [DiceLoss(sigmoid=True), torch.nn.BCEWithLogitsLoss()],
     }
     expected = sum(part(logits, target.float()) for part in parts[name])
-    torch.testing.assert_close(loss(name, activation="sigmoid")(logits, target), expected)
+    torch.testing.assert_close(loss(name, WITH_REGIONS)(logits, target), expected)
     more = region_masks(labels, REGIONS, ignore=True)
     torch.testing.assert_close(MaskedRegionLoss(name, "sigmoid", IGNORE)(logits, more), expected)
 
@@ -97,14 +102,14 @@ def test_loss_terms_know_nothing_of_unlabelled_voxels(name, regions):
     logits, labels = batch()
     logits = logits[:, :2] if regions else logits
     labels[:, :, :, 5:] = IGNORE
-    data = {"spacing": SPACING, "regions": REGIONS if regions else [], "ignore": True}
-    function = loss(name, activation="sigmoid" if regions else "softmax", ignore_index=IGNORE)
+    known = dataclasses.replace(WITH_REGIONS if regions else TASK, ignore_value=9)
+    function = loss(name, known)
     values = []
     for noise in (0.0, 3.0):
         changed = logits.clone()
         changed[..., 5:, :] += noise
         changed.requires_grad_()
-        region, boundary = loss_terms(function, [changed], {"labels": labels}, data)
+        region, boundary = loss_terms(function, [changed], {"labels": labels}, known)
         (region + boundary).backward()
         assert not changed.grad[..., 5:, :].any() and changed.grad[..., :5, :].any()
         values.append((region.item(), boundary.item()))
@@ -114,18 +119,17 @@ def test_loss_terms_know_nothing_of_unlabelled_voxels(name, regions):
 def test_loss_terms_map_of_the_volume_leaves_out_unlabelled_voxels():
     logits, labels = batch()
     labels[:, :, :, 5:] = IGNORE
-    data = {"spacing": SPACING, "ignore": True}
+    known = dataclasses.replace(TASK, ignore_value=9)
     phi = signed_distance_map(labels[:, 0], 3, spacing=SPACING, ignore_index=IGNORE)
-    function = loss(ignore_index=IGNORE)
-    given = loss_terms(function, [logits], {"labels": labels, "signed_distance": phi}, data)
-    torch.testing.assert_close(given, loss_terms(function, [logits], {"labels": labels}, data))
+    function = loss(task=known)
+    given = loss_terms(function, [logits], {"labels": labels, "signed_distance": phi}, known)
+    torch.testing.assert_close(given, loss_terms(function, [logits], {"labels": labels}, known))
 
 
 def test_classes_of_regions_paints_the_later_over_the_earlier():
     logits = torch.tensor([[-1.0, 1.0, 1.0, -1.0], [-1.0, -1.0, 1.0, 1.0]])[None, :, :, None]
-    data = {"regions": REGIONS, "painted": [1, 2]}
-    assert classes_of(logits, data)[0, :, 0].tolist() == [0, 1, 2, 2]
-    assert classes_of(logits, {})[0, :, 0].tolist() == [0, 0, 0, 1]
+    assert classes_of(logits, WITH_REGIONS)[0, :, 0].tolist() == [0, 1, 2, 2]
+    assert classes_of(logits, TASK)[0, :, 0].tolist() == [0, 0, 0, 1]
 
 
 @pytest.mark.parametrize("map_from", ["patch", "volume"])
@@ -135,14 +139,13 @@ def test_loss_terms_of_a_padded_batch_are_those_of_its_inside(name, regions, map
     """Whatever lies in the padding: objects touch the edges, which are no boundary."""
     logits, labels = batch()
     logits = logits[:, :2] if regions else logits
-    data = {"spacing": SPACING, "regions": REGIONS if regions else []}
+    known = WITH_REGIONS if regions else TASK
     inner = {"labels": labels}
     if map_from == "volume":
         target = region_masks(labels, REGIONS, ignore=False) if regions else labels[:, 0]
         classes = () if regions else (3,)
         inner["signed_distance"] = signed_distance_map(target, *classes, spacing=SPACING)
-    options = {"activation": "sigmoid" if regions else "softmax"}
-    expected = loss_terms(loss(name, **options), [logits], inner, data)
+    expected = loss_terms(loss(name, known), [logits], inner, known)
 
     size = (13, 8, 16)
     padded = {key: pad_edges(value, size) for key, value in inner.items()}
@@ -150,5 +153,5 @@ def test_loss_terms_of_a_padded_batch_are_those_of_its_inside(name, regions, map
     cut_back(padded["inside"], labels.shape[2:]).fill_(True)
     around = torch.randn(2, logits.shape[1], *size, generator=torch.Generator().manual_seed(2))
     cut_back(around, labels.shape[2:]).copy_(logits)
-    masked = loss(name, ignore_index=IGNORE, **options)
-    torch.testing.assert_close(loss_terms(masked, [around], padded, {**data, "ignore": True}), expected)
+    known = dataclasses.replace(known, padded=True)
+    torch.testing.assert_close(loss_terms(loss(name, known), [around], padded, known), expected)

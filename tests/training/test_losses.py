@@ -1,9 +1,12 @@
 import pytest
 import torch
+from datasets import task
 
 from boundaryloss import BoundaryLoss, RegionBoundaryLoss
 from boundaryloss.training.config import LOSSES, TrainConfig
 from boundaryloss.training.model.losses import make_loss
+
+TASK = task((0, 1, 2))
 
 
 @pytest.fixture
@@ -17,7 +20,7 @@ def batch():
 def test_make_loss_gives_a_scalar_with_gradient(name, batch):
     logits, labels = batch
     logits.requires_grad_()
-    loss = make_loss(name, TrainConfig())(logits, labels)
+    loss = make_loss(name, TrainConfig(), TASK)(logits, labels)
     loss.backward()
     assert loss.shape == () and logits.grad.isfinite().all() and logits.grad.abs().sum() > 0
 
@@ -26,17 +29,17 @@ def test_make_loss_gives_a_scalar_with_gradient(name, batch):
 def test_make_loss_prefers_the_truth(name, batch):
     logits, labels = batch
     perfect = 20 * torch.nn.functional.one_hot(labels[:, 0], 3).movedim(-1, 1).float()
-    loss = make_loss(name, TrainConfig())
+    loss = make_loss(name, TrainConfig(), TASK)
     assert loss(perfect, labels) < loss(logits, labels)
 
 
 @pytest.mark.parametrize("name", ["ce", "dice", "gdl", "dicece"])
 def test_make_loss_with_boundary_is_the_weighted_sum(name, batch):
     config = TrainConfig(weighting="rebalance", weighting_options={"step": 0.25})
-    combined = make_loss(f"{name}+boundary", config, (0.5, 2.0))
+    combined = make_loss(f"{name}+boundary", config, task((0, 1, 2), (0.5, 2.0)))
     assert isinstance(combined, RegionBoundaryLoss)
     combined.set_epoch(1)
-    region, boundary = make_loss(name, config)(*batch), BoundaryLoss(spacing=(0.5, 2.0))(*batch)
+    region, boundary = make_loss(name, config, TASK)(*batch), BoundaryLoss(spacing=(0.5, 2.0))(*batch)
     torch.testing.assert_close(combined(*batch), 0.75 * region + 0.25 * boundary)
 
 
@@ -45,28 +48,29 @@ def test_make_loss_official_cuts_distances_to_whole_pixels():
     labels = torch.zeros(1, 1, 4, 4, dtype=torch.long)
     labels[..., 1, 1] = 1
     everywhere = torch.tensor([-50.0, 50.0]).reshape(1, 2, 1, 1).expand(1, 2, 4, 4)
-    loss = make_loss("official.BoundaryLoss", TrainConfig())(everywhere, labels)
+    loss = make_loss("official.BoundaryLoss", TrainConfig(), TASK)(everywhere, labels)
     assert float(loss) == pytest.approx((8 * 1 + 7 * 2) / 16)
 
 
 def test_make_loss_monai_is_ours_with_pixels(batch):
-    monai, ours = make_loss("monai.BoundaryLoss", TrainConfig()), BoundaryLoss(contour="centers")
+    monai, ours = make_loss("monai.BoundaryLoss", TrainConfig(), TASK), BoundaryLoss(contour="centers")
     torch.testing.assert_close(monai(*batch), ours(*batch))
 
 
 @pytest.mark.parametrize("term", ["monai.BoundaryLoss", "official.BoundaryLoss"])
 def test_make_loss_with_another_term_follows_the_schedule(term, batch):
-    combined = make_loss(f"ce+{term}", TrainConfig(weighting="constant", weighting_options={"alpha": 0.5}))
-    region, boundary = make_loss("ce", TrainConfig())(*batch), make_loss(term, TrainConfig())(*batch)
+    config = TrainConfig(weighting="constant", weighting_options={"alpha": 0.5})
+    combined = make_loss(f"ce+{term}", config, TASK)
+    region, boundary = (make_loss(name, TrainConfig(), TASK)(*batch) for name in ("ce", term))
     torch.testing.assert_close(combined(*batch), region + 0.5 * boundary)
 
 
 def test_make_loss_gdl_on_an_empty_slice_is_finite():
-    logits = torch.zeros(1, 2, 16, 16, requires_grad=True)
-    make_loss("gdl+boundary", TrainConfig())(logits, torch.zeros(1, 1, 16, 16, dtype=torch.long)).backward()
+    logits, labels = torch.zeros(1, 2, 16, 16, requires_grad=True), torch.zeros(1, 1, 16, 16).long()
+    make_loss("gdl+boundary", TrainConfig(), TASK)(logits, labels).backward()
     assert logits.grad.isfinite().all()
 
 
 def test_make_loss_unknown_name():
     with pytest.raises(ValueError, match="unknown region loss 'tversky'"):
-        make_loss("tversky", TrainConfig())
+        make_loss("tversky", TrainConfig(), TASK)

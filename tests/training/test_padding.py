@@ -1,5 +1,6 @@
 import pytest
 import torch
+from datasets import task
 
 from boundaryloss import signed_distance_map
 from boundaryloss.training.config import TrainConfig
@@ -28,7 +29,7 @@ def test_pad_edges_changes_no_distance(shape, contour):
 @pytest.mark.parametrize("network", ["basicunet", "dynunet"])
 def test_run_whole_takes_any_size_and_shows_the_network_no_zeros(network, size):
     config = TrainConfig(network=network, features=(4,) * 5)
-    net = make_network(config, {"channels": 1, "num_classes": 2, "spacing": (1.0, 1.0)}).eval()
+    net = make_network(config, task()).eval()
     seen = []
     net.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     logits = run_whole(net, torch.ones(1, 1, *size))
@@ -45,7 +46,8 @@ def test_make_inferer_shows_windows_larger_than_the_image_no_zeros(slicewise):
         return windows
 
     image = torch.ones(1, 1, 20, 40, *([3] if slicewise else []))
-    assert torch.allclose(make_inferer((32, 32), 2, slicewise=slicewise)(image, network), image)
+    inferer = make_inferer(task(patch=(32, 32), slicewise=slicewise), 2)
+    assert inferer is not None and torch.allclose(inferer(image, network), image)
     assert all(windows.shape[2:] == (32, 32) and (windows == 1).all() for windows in seen)
 
 

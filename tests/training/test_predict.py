@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from datasets import save
+from datasets import save, task
 from PIL import Image
 
 from boundaryloss.files.errors import UserError
@@ -24,7 +24,7 @@ def run(tmp_path_factory):
     config = TrainConfig(loss="dice", epochs=40, batch_size=4, features=(8, 8, 8, 8, 8), learning_rate=0.01,
                          validation=0.0, accelerator="cpu")  # fmt: skip
     out = tmp_path_factory.mktemp("predict") / "run"
-    train(RunData(slices, slices, (0, 255), 1, (1.0, 1.0)), config, out)
+    train(RunData.from_slices(task((0, 255)), slices, slices), config, out)
     return out
 
 
@@ -100,7 +100,7 @@ def test_test_step_depends_neither_on_neighbours_nor_on_processes(run, monkeypat
     images = [rng.uniform(size=(1, *shape)).astype(np.float32) for shape in [*SHAPES.values(), (32, 32)]]
     cases = Slices(images, [np.zeros(image.shape[1:], np.uint8) for image in images])
     module, config = load_run(run)
-    loaders = Loaders(RunData(cases, cases, (0, 255), 1, (1.0, 1.0)), config)
+    loaders = Loaders(RunData.from_slices(task((0, 255)), cases, cases), config)
 
     def tested(rank, world):
         monkeypatch.setattr(loaders, "_place", lambda: (rank, world))

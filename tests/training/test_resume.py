@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from datasets import squares, write_slices
+from datasets import squares, task, write_slices
 from PIL import Image
 
 from boundaryloss.files.directories import locked
@@ -31,7 +31,7 @@ VARIANTS = {
 
 @pytest.fixture(scope="module")
 def data():
-    return RunData(squares(8), squares(3), (0, 255), 1, (1.0, 1.0))
+    return RunData.from_slices(task((0, 255)), squares(8), squares(3))
 
 
 @pytest.fixture(scope="module")
@@ -194,14 +194,15 @@ def test_train_resume_refuses_other_settings(data, half, tmp_path, change, words
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"label_values": (0, 3)}, r"begun with data whose label_values was \[0, 255\], not \[0, 3\]"),
+        ({"label_values": (0, 3)}, r"begun with data whose label_values was \(0, 255\), not \(0, 3\)"),
         ({"fingerprint": "b"}, "begun with other images, masks or cases"),
     ],
 )
 def test_train_resume_refuses_other_data(data, half, tmp_path, change, words):
     run = shutil.copytree(half, tmp_path / "run")
+    other = dataclasses.replace(data, task=dataclasses.replace(data.task, **change))
     with pytest.raises(UserError, match=words):
-        train(dataclasses.replace(data, **change), CONFIG, run, resume=True)
+        train(other, CONFIG, run, resume=True)
 
 
 def test_train_resume_refuses_a_checkpoint_without_its_keys(data, half, tmp_path):
@@ -227,6 +228,19 @@ def test_train_resume_refuses_a_checkpoint_that_lacks_a_part(data, half, tmp_pat
         train(data, CONFIG, tmp_path / "run", resume=True)
 
 
+def test_a_run_of_another_version_is_refused_with_its_name(data, half, tmp_path):
+    path = shutil.copytree(half, tmp_path / "run") / "checkpoints/last.ckpt"
+    content = read_checkpoint(path)
+    del content["hyper_parameters"]["task"]["windows"]
+    AtomicCheckpointIO().save_checkpoint(content, path)
+    for use in (
+        lambda: load_run(tmp_path / "run"),
+        lambda: train(data, CONFIG, tmp_path / "run", resume=True),
+    ):
+        with pytest.raises(UserError, match=r"last\.ckpt was made by another version .*lacks 'windows'"):
+            use()
+
+
 def test_train_resume_refuses_a_directory_in_use(data, half):
     with locked(half), pytest.raises(UserError, match="run is in use by another command"):
         train(data, CONFIG, half, resume=True)
@@ -234,13 +248,13 @@ def test_train_resume_refuses_a_directory_in_use(data, half):
 
 def test_load_data_fingerprint_is_of_the_contents(tmp_path):
     folder = write_slices(tmp_path / "data")
-    before = load_data(str(folder), CONFIG).fingerprint
+    before = load_data(str(folder), CONFIG).task.fingerprint
     (folder / "masks/p1_z0.png").touch()
     shutil.copytree(folder, tmp_path / "copy")
-    assert load_data(str(tmp_path / "copy"), CONFIG).fingerprint == before != ""
-    assert load_data(str(folder), CONFIG, test_prefix=["p5"]).fingerprint != before
+    assert load_data(str(tmp_path / "copy"), CONFIG).task.fingerprint == before != ""
+    assert load_data(str(folder), CONFIG, test_prefix=["p5"]).task.fingerprint != before
     with Image.open(folder / "masks/p1_z0.png") as mask:
         array = np.array(mask)
     array[0, 0] = 3
     Image.fromarray(array).save(folder / "masks/p1_z0.png")
-    assert load_data(str(folder), CONFIG).fingerprint != before
+    assert load_data(str(folder), CONFIG).task.fingerprint != before

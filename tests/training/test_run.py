@@ -9,7 +9,7 @@ import signal
 import numpy as np
 import pytest
 import torch
-from datasets import squares
+from datasets import squares, task
 
 from boundaryloss.files.errors import UserError
 from boundaryloss.training.checkpoints import AtomicCheckpointIO, read_checkpoint
@@ -22,7 +22,7 @@ TINY = TrainConfig(epochs=2, batch_size=4, features=(4, 4, 4, 4, 4), validation=
 
 @pytest.fixture
 def data() -> RunData:
-    return RunData(squares(8), squares(3), (0, 255), 1, (1.0, 1.0))
+    return RunData.from_slices(task((0, 255)), squares(8), squares(3))
 
 
 def read_rows(path):

@@ -2,7 +2,7 @@ import pytest
 
 from boundaryloss.files.errors import UserError
 from boundaryloss.training.config import TrainConfig
-from boundaryloss.training.data.rundata import choose_patch
+from boundaryloss.training.data.patches import choose_patch
 
 DYNUNET = {"network": "dynunet", "features": (4, 8, 8)}
 HIPPOCAMPI = [(34, 47, 33), (36, 50, 37), (40, 55, 39)]

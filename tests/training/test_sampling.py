@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from datasets import task
 
 from boundaryloss import signed_distance_map
 from boundaryloss.files.errors import UserError
@@ -33,15 +34,8 @@ class Volume:
 
 def draws(samples=None, patch=PATCH, spacing=SPACING, padded=False, **settings):
     config = TrainConfig(patches_per_case=50, **settings)
-    return Draws(
-        Volume() if samples is None else samples,
-        config,
-        patch=patch,
-        regions=(),
-        num_classes=2,
-        spacing=spacing,
-        padded=padded,
-    )
+    known = task(spacing=spacing, patch=patch, padded=padded)
+    return Draws(Volume() if samples is None else samples, config, known)
 
 
 @pytest.mark.parametrize("augment", [(), ("flip",), ("flip", "rotate90")])
@@ -143,7 +137,8 @@ def test_draws_regions_have_a_map_each():
     config = dataclasses.replace(TrainConfig(map_from="volume"), patches_per_case=1)
     volume = Volume()
     volume.labels[0, 5, 6, 3] = 2
-    samples = Draws(volume, config, patch=PATCH, regions=((1, 2), (2,)), num_classes=3, spacing=SPACING)
+    known = task((0, 1, 2), SPACING, patch=PATCH, regions=((1, 2), (2,)), painted=(1, 2))
+    samples = Draws(volume, config, known)
     phi = samples[0, 0]["signed_distance"]
     assert phi.shape == (2, *PATCH) and (phi[1] >= phi[0]).all()
 
@@ -203,6 +198,6 @@ def test_count_draws_gives_patches_fifty_steps_at_least():
 def test_draws_of_short_epochs_come_to_every_case():
     config = TrainConfig(batch_size=1, steps_per_epoch=2)
     slices = Slices([np.full((1, 8, 8), i, np.float32) for i in range(5)], [np.zeros((8, 8), np.uint8)] * 5)
-    samples = Draws(slices, config, patch=None, regions=(), num_classes=2, spacing=(1.0, 1.0))
+    samples = Draws(slices, config, task())
     seen = [samples[epoch, position]["name"] for epoch in range(5) for position in range(len(samples))]
     assert seen == [*slices.names, *slices.names]

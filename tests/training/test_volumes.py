@@ -5,14 +5,14 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from datasets import AFFINE, TURNED, nnunet, save
+from datasets import AFFINE, TURNED, nnunet, save, task
 
 from boundaryloss.files.errors import UserError
 from boundaryloss.files.layouts import Case
 from boundaryloss.training.checkpoints import read_checkpoint
 from boundaryloss.training.data.volumes import FileGrid, Volumes
 
-DATA = {"label_values": (0, 1), "ignore_value": None, "windows": ()}
+TASK = task(spacing=(1.0, 1.0, 2.0))
 
 
 def count(folder):
@@ -31,7 +31,7 @@ def test_volumes_are_right_anterior_superior_whatever_the_file(tmp_path):
     for path in turned.glob("*/*.nii.gz"):  # the same patient, written in another order of axes
         array = np.asanyarray(nibabel.load(straight / path.relative_to(turned)).dataobj)
         save(path, np.flip(array.transpose(1, 2, 0), 0), TURNED)
-    a, b = (Volumes(cases_of(folder), DATA, None)[0] for folder in (straight, turned))
+    a, b = (Volumes(cases_of(folder), TASK, None)[0] for folder in (straight, turned))
     assert torch.equal(a["image"], b["image"]) and torch.equal(a["labels"], b["labels"])
     assert (a["spacing"], b["spacing"]) == ((1.0, 1.0, 2.0), (2.0, 1.0, 1.0))
     assert type(a["image"]) is torch.Tensor and a["labels"].dtype == torch.uint8
@@ -39,11 +39,11 @@ def test_volumes_are_right_anterior_superior_whatever_the_file(tmp_path):
 
 def test_volumes_keep_the_digits_of_small_voxels(tmp_path):
     folder = nnunet(tmp_path, affine=np.diag([325e-6, 325e-6, 1.25e-3, 1]))
-    assert Volumes(cases_of(folder), DATA, None)[0]["spacing"] == (0.000325, 0.000325, 0.00125)
+    assert Volumes(cases_of(folder), TASK, None)[0]["spacing"] == (0.000325, 0.000325, 0.00125)
 
 
 def test_volumes_are_resampled(tmp_path):
-    sample = Volumes(cases_of(nnunet(tmp_path)), DATA, (2.0, 2.0, 1.0))[0]
+    sample = Volumes(cases_of(nnunet(tmp_path)), TASK, (2.0, 2.0, 1.0))[0]
     assert sample["image"].shape == (1, 12, 10, 23) == sample["labels"].shape
     assert sample["spacing"] == (2.0, 2.0, 1.0)
     assert set(sample["labels"].unique().tolist()) == {0, 1}
@@ -54,7 +54,7 @@ def test_volumes_are_resampled(tmp_path):
 def test_file_grid_brings_labels_back_to_their_file(tmp_path, affine, target):
     folder = nnunet(tmp_path, affine=affine, shape=(31, 26, 17))
     cases = cases_of(folder)
-    item = FileGrid(Volumes(cases, DATA, target))[1]
+    item = FileGrid(Volumes(cases, TASK, target))[1]
     logits = torch.cat([0.5 - item["image"], item["image"] - 0.5])  # the object is bright
     back = item["restore"](logits).argmax(0).numpy()
     assert back.shape == item["truth"].shape == (31, 26, 17)
@@ -66,23 +66,23 @@ def test_file_grid_brings_labels_back_to_their_file(tmp_path, affine, target):
 
 def test_volumes_on_disc_are_prepared_once_and_again_when_the_file_changes(tmp_path, monkeypatch):
     cases, cache = cases_of(nnunet(tmp_path)), str(tmp_path / "cache")
-    first = Volumes(cases, DATA, None, cache)[0]
+    first = Volumes(cases, TASK, None, cache)[0]
     assert count(cache) == 1
     with monkeypatch.context() as patch:
         patch.setattr("boundaryloss.training.data.volumes.read_case", None)
-        again = Volumes(cases, DATA, None, cache)[0]
+        again = Volumes(cases, TASK, None, cache)[0]
     assert torch.equal(first["image"], again["image"]) and count(cache) == 1
     assert again["spacing"] == (1.0, 1.0, 2.0)
-    Volumes(cases, DATA, (2.0, 2.0, 2.0), cache)[0]
+    Volumes(cases, TASK, (2.0, 2.0, 2.0), cache)[0]
     save(cases[0].labels, np.zeros((24, 20, 12), np.uint8))
     os.utime(cases[0].labels, (1, 1))
-    assert not Volumes(cases, DATA, None, cache)[0]["labels"].any()
+    assert not Volumes(cases, TASK, None, cache)[0]["labels"].any()
     assert count(cache) == 3
 
 
 def test_volumes_in_memory_are_the_same(tmp_path):
     cases = cases_of(nnunet(tmp_path))
-    memory, none = Volumes(cases, DATA, None, "memory"), Volumes(cases, DATA, None)
+    memory, none = Volumes(cases, TASK, None, "memory"), Volumes(cases, TASK, None)
     assert all(torch.equal(memory[i]["image"], none[i]["image"]) for i in range(2))
     for path in cases[0].images:
         path.unlink()
@@ -94,10 +94,10 @@ def test_volumes_in_memory_are_the_same(tmp_path):
 @pytest.mark.parametrize("damage", [lambda old: old[:100], lambda old: b"", lambda old: flipped(old)])
 def test_volumes_prepare_again_what_is_damaged_in_the_cache(tmp_path, damage):
     cases, cache = cases_of(nnunet(tmp_path))[:1], tmp_path / "cache"
-    first = Volumes(cases, DATA, None, str(cache))[0]
+    first = Volumes(cases, TASK, None, str(cache))[0]
     (path,) = cache.iterdir()
     path.write_bytes(damage(path.read_bytes()))
-    assert torch.equal(Volumes(cases, DATA, None, str(cache))[0]["image"], first["image"])
+    assert torch.equal(Volumes(cases, TASK, None, str(cache))[0]["image"], first["image"])
     read_checkpoint(path)  # is whole again
 
 

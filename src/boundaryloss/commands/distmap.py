@@ -19,6 +19,7 @@ from boundaryloss.files import (
     check_label_values,
     checked_spacing,
     class_indices,
+    fullest_slice,
     is_nifti,
     make_folder,
     nifti_bytes,
@@ -87,9 +88,9 @@ def write_distance_map(
     make_folder(out.parent)
     with atomic_write(out, "distance map") as file:
         file.write(content)
-    if classes.ndim == 3:  # of a volume, the slice that holds most of the labels
-        middle = int(np.argmax((classes > 0).sum((0, 1))))
-        classes, maps, steps = classes[..., middle], maps[..., middle], steps[:2]
+    if classes.ndim == 3:
+        shown = fullest_slice(classes)
+        classes, maps, steps = classes[..., shown], maps[..., shown], steps[:2]
     with atomic_write(picture, "picture") as file:
         draw_distance_map(file, classes, maps, values, steps)
     return picture

@@ -60,7 +60,8 @@ def _write_slices(out: Path, experiment: Experiment) -> None:
     truth = np.stack([labels[index] for index in shown])
     first = list(experiment.runs())[: len(experiment.methods)]
     predictions = [np.load(out / "runs" / run.name / "planes.npz", allow_pickle=False) for run in first]
-    phi = signed_distance_map(torch.from_numpy(truth), len(data.label_values), spacing=data.spacing)
+    task = data.task
+    phi = signed_distance_map(torch.from_numpy(truth), task.num_classes, spacing=task.spacing)
     np.savez_compressed(
         out / "slices.npz",
         names=np.array(names),

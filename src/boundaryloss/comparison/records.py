@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from boundaryloss.comparison.experiment import Experiment
-from boundaryloss.files import IGNORE, atomic_write
+from boundaryloss.files import IGNORE, atomic_write, fullest_slice
 from boundaryloss.scoring.thresholds import THRESHOLDS
 from boundaryloss.training.data.loaders import Loaders
 from boundaryloss.training.data.rundata import RunData
@@ -26,8 +26,8 @@ def write_facts(experiment: Experiment, out: Path, data: list[RunData]) -> None:
         "data": experiment.data,
         "seeds": experiment.seeds,
         "folds": experiment.folds,
-        "labels": data[0].label_values[1:],
-        "spacing": data[0].spacing,
+        "labels": data[0].task.label_values[1:],
+        "spacing": data[0].task.spacing,
         "train_cases": [len(fold.train) for fold in data],
         "groups": groups,
         "thresholds": THRESHOLDS,
@@ -80,7 +80,7 @@ def _names(path: Path) -> set[str]:
 
 def plane(array: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """What a page can show of a case: a slice as it is; of a volume the plane with most of the truth."""
-    return array if truth.ndim == 2 else array[..., int((truth > 0).sum(axis=(0, 1)).argmax())]
+    return array if truth.ndim == 2 else array[..., fullest_slice(truth)]
 
 
 def device(accelerator: str) -> str:

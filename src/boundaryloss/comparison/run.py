@@ -69,7 +69,7 @@ def run_experiment(
     _load.cache_clear()  # files may have changed since
     runs = list(experiment.runs())
     data = [_load(experiment.source(fold)) for fold in range(len(experiment.folds))]
-    if data[0].regions:
+    if data[0].task.regions:
         raise UserError(f"{experiment.data}: regions overlap, which no report shows yet; give plain labels")
     _prepare(out)
     waiting = [run for run in runs if not _is_done(out, run, data[run.fold])]
@@ -183,7 +183,7 @@ def _one_run(
     tested: dict[str, tuple[np.ndarray, list[Row]]] = {}
 
     def on_case(name: str, prediction: np.ndarray, truth: np.ndarray, probabilities: np.ndarray) -> None:
-        points = operating_points(probabilities, truth, name=name, label_values=data.label_values)
+        points = operating_points(probabilities, truth, name=name, label_values=data.task.label_values)
         tested[name] = plane(prediction, truth), points
 
     with _naming(run.name):
@@ -216,7 +216,7 @@ def _is_done(out: Path, run: Run, data: RunData) -> bool:
     split = json.loads((directory / "splits.json").read_text(encoding="utf-8"))
     path = directory / "config.toml"
     found = read_toml(path).get("data") or {}
-    same_data = split["test"] == data.test.names and found.get("fingerprint") == data.fingerprint
+    same_data = split["test"] == data.test.names and found.get("fingerprint") == data.task.fingerprint
     if read_config(path) != run.config or not same_data:
         raise UserError(
             f"{directory} was made with other settings or data; give a new directory with --out, "

@@ -10,7 +10,7 @@ from boundaryloss.files.directories import (
 )
 from boundaryloss.files.errors import UserError, reading
 from boundaryloss.files.groups import EACH, check_pattern, group_names
-from boundaryloss.files.labels import IGNORE, check_label_values, class_indices, looks_void
+from boundaryloss.files.labels import IGNORE, check_label_values, class_indices, fullest_slice, looks_void
 from boundaryloss.files.layouts import Case, Layout, find_images, find_labels, list_files, read_layout
 from boundaryloss.files.names import check_names
 from boundaryloss.files.nifti import is_nifti, nifti_bytes, read_affine, same_grid
@@ -45,6 +45,7 @@ __all__ = [
     "class_indices",
     "find_images",
     "find_labels",
+    "fullest_slice",
     "group_names",
     "holds_json",
     "is_file",

@@ -96,3 +96,8 @@ def class_indices(labels: np.ndarray, label_values: Sequence[int], ignore: int |
     if ignore is not None:
         classes[labels == ignore] = IGNORE
     return classes
+
+
+def fullest_slice(labels: np.ndarray) -> int:
+    """Return which slice of a volume (H, W, D), along its last axis, holds most of the objects."""
+    return int((labels > 0).sum((0, 1)).argmax())

@@ -76,7 +76,7 @@ class Scores(Callback):
 
     def __init__(self, data: RunData, pictures: Path, on_case: CaseReport | None = None) -> None:
         self.data, self.pictures, self.on_case = data, pictures, on_case
-        self.objects = objects_of(data.label_values, data.regions, data.painted)
+        self.objects = objects_of(data.task.label_values, data.task.regions, data.task.painted)
         self.shown = shown_names(data)
         self.rows: dict[str, list[Row]] = {}
 
@@ -95,7 +95,7 @@ class Scores(Callback):
                 truth, spacing = batch["truth"][index], batch["spacing"][index]
             else:
                 truth = on_file_grid(batch, index, batch["labels"][index])[0].cpu().numpy()
-                spacing = self.data.spacing
+                spacing = self.data.task.spacing
             unlabelled = truth == IGNORE
             prediction, truth = without_unlabelled(prediction, truth)
             self.rows[name] = case_metrics(prediction, truth, self.objects, spacing=spacing, name=name)

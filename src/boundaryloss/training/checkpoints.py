@@ -11,6 +11,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from boundaryloss.files import UserError, atomic_write
 from boundaryloss.training.config import from_dict, write_config
+from boundaryloss.training.task import Task
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 # What a checkpoint with missing or foreign contents raises, wherever these are first used
@@ -66,8 +67,9 @@ def rewrite_config(path: Path) -> None:
     checkpoint, _ = newest_checkpoint(path.parent / "checkpoints")
     if checkpoint is None:
         raise UserError(f"{path} is damaged or gone, and no checkpoint has its contents; start a new run")
-    settings = read_checkpoint(checkpoint).get("hyper_parameters", {})
-    write_config(path, from_dict(settings.get("config", {})), settings.get("data", {}))
+    kept = read_checkpoint(checkpoint).get("hyper_parameters", {})
+    task = Task.from_dict(kept.get("task", {}), checkpoint)
+    write_config(path, from_dict(kept.get("config", {})), task.as_dict())
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path | None, Path | None]:

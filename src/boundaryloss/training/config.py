@@ -66,7 +66,7 @@ class TrainConfig:
         ignore: the file value of voxels that nobody labelled; nnU-Net's dataset.json names its own.
         threshold: of grey masks: file values above it are the one class; none given: masks hold labels.
         split: how a random split goes: `group` is a regular expression whose first group, at the beginning of
-            a name, is the patient; none given: see `boundaryloss.training.data.split.group_names`.
+            a name, is the patient; none given: see `boundaryloss.files.group_names`.
         spacing: pixel size of slices in mm, in array order; none given: as the files say.
         fold: which fold is tested on, of nnU-Net's `splits_final.json` or of a random split.
         window: intensities that become 0 and 1, such as `[-160, 240]`; none given: for CT the range of its

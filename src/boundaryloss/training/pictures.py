@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from boundaryloss.files import atomic_write
+from boundaryloss.files import atomic_write, fullest_slice
 from boundaryloss.training.data.rundata import RunData
 
 COUNT = 4
@@ -14,18 +14,14 @@ COLOURS = np.array([[0, 0, 0], [255, 176, 0], [0, 176, 246], [234, 85, 133], [12
 
 def shown_names(data: RunData) -> set[str]:
     """A few test cases, spread evenly over those that hold an object, whatever the result."""
-    filled = list(data.with_object)
-    labels = getattr(data.test, "labels", None)
-    if labels is not None:
-        filled = [name for name, classes in zip(data.test.names, labels, strict=True) if classes.any()]
-    filled = filled or data.test.names
+    filled = data.filled or data.test.names
     return {filled[index] for index in np.linspace(0, len(filled) - 1, COUNT).round().astype(int)}
 
 
 def write_picture(path: Path, image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> None:
     """One picture of a case, image (C, *space); of a volume, the slice that holds most of the truth."""
     if truth.ndim == 3:
-        index = int((truth > 0).sum((0, 1)).argmax())
+        index = fullest_slice(truth)
         image, truth, prediction = (
             np.rot90(a[..., index], axes=(-2, -1)) for a in (image, truth, prediction)
         )

@@ -25,13 +25,14 @@ from boundaryloss.files import (
 )
 from boundaryloss.training.callbacks import Progress
 from boundaryloss.training.checkpoints import UNFIT, newest_checkpoint, read_checkpoint
-from boundaryloss.training.config import TrainConfig
+from boundaryloss.training.config import TrainConfig, from_dict
 from boundaryloss.training.data.cases import read_case
 from boundaryloss.training.data.checks import check_scale, oriented
 from boundaryloss.training.data.slices import collate
 from boundaryloss.training.data.volumes import FileGrid, Volumes
 from boundaryloss.training.model.module import SegmentationModule
 from boundaryloss.training.run import leave_signals, quiet_lightning
+from boundaryloss.training.task import Task
 
 ANOTHER_SCALE = 1.5  # times larger or smaller than in training: voxels that deserve a line
 
@@ -71,8 +72,8 @@ def predict(
             training.
     """
     module, config = load_run(run, checkpoint)
-    data, parts = module.data, _read_split(run)
-    cases = find_images(images, numbered=data.get("numbered", False))
+    task, parts = module.task, _read_split(run)
+    cases = find_images(images, numbered=task.numbered)
     if split is not None:
         cases = [case for case in cases if case.name in parts[split]]
         if not cases:
@@ -80,7 +81,7 @@ def predict(
                 f"{images}: no image has the name of a {split} case of {run} (see its splits.json); "
                 "give the folder that it was trained on"
             )
-    spacings = {case: _check(case, run, data, on_bad) for case in cases}
+    spacings = {case: _check(case, run, task, on_bad) for case in cases}
     good = [case for case in cases if spacings[case] is not None]
     if not good:
         raise UserError(f"{images}: no image in it can be used")
@@ -91,12 +92,12 @@ def predict(
             "--split test leaves them out"
         )
     if config.target_spacing is None and config.spacing is None:
-        _tell_of_other_scales({case: spacings[case] for case in good}, data["spacing"], on_note)
+        _tell_of_other_scales({case: spacings[case] for case in good}, task.spacing, on_note)
     prepare_directory(out)
     if (run / "splits.json").exists():
         with atomic_write(out / "splits.json", "split") as file:
             file.write((run / "splits.json").read_bytes())
-    _segment(module, config, good, _Writer(good, out, tuple(data["label_values"]), progress))
+    _segment(module, config, good, _Writer(good, out, task.label_values, progress))
     return len(good)
 
 
@@ -104,11 +105,10 @@ def _segment(
     module: SegmentationModule, config: TrainConfig, cases: Sequence[Case], writer: Callback
 ) -> None:
     """Read, predict and write one image at a time, on the CPU if the GPU of the run is not here."""
-    data = module.data
-    if _axes(data) == 3:
-        images = FileGrid(Volumes(cases, data, config.target_spacing))
+    if module.task.image_axes == 3:
+        images = FileGrid(Volumes(cases, module.task, config.target_spacing))
     else:
-        images = _Images(cases, data.get("windows") or ())
+        images = _Images(cases, module.task)
     with quiet_lightning():
         trainer = Trainer(
             accelerator="cpu" if config.accelerator == "cpu" else "auto",
@@ -127,14 +127,14 @@ def _segment(
 class _Images(Dataset[dict[str, Any]]):
     """Slices to predict, read one by one."""
 
-    def __init__(self, cases: Sequence[Case], windows: Sequence[Any]) -> None:
-        self.cases, self.windows = cases, windows
+    def __init__(self, cases: Sequence[Case], task: Task) -> None:
+        self.cases, self.task = cases, task
 
     def __len__(self) -> int:
         return len(self.cases)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        image, _ = read_case(self.cases[index], windows=self.windows)
+        image, _ = read_case(self.cases[index], self.task)
         return {"image": torch.from_numpy(image)}
 
 
@@ -168,9 +168,12 @@ def load_run(run: Path, checkpoint: str = "last") -> tuple[SegmentationModule, T
         path = newest_checkpoint(path.parent)[0] or path
     content = read_checkpoint(path)
     try:
-        settings = content["hyper_parameters"]
-        module = SegmentationModule(settings["config"], settings["data"])
+        kept = content["hyper_parameters"]
+        config, task = from_dict(kept["config"], str(path)), Task.from_dict(kept.get("task", {}), path)
+        module = SegmentationModule(config, task)
         module.load_state_dict(content["state_dict"])
+    except UserError:
+        raise
     except UNFIT as error:
         raise UserError(
             f"{path} is no checkpoint of this program ({type(error).__name__}); use another one"
@@ -191,26 +194,28 @@ def _read_split(run: Path) -> dict[str, list[str]]:
 
 
 def _check(
-    case: Case, run: Path, data: dict[str, Any], on_bad: Callable[[str], None] | None
+    case: Case, run: Path, task: Task, on_bad: Callable[[str], None] | None
 ) -> tuple[float, ...] | None:
     """The spacing of an image like those in training; each is read before anything is written."""
     try:
         found = [read_raw(path) for path in case.images]
         arrays, spacing = [array for array, _ in found], found[0][1]
         channels, axes = sum(map(len, arrays)), arrays[0].ndim - 1
-        if channels != data["channels"]:
+        if channels != task.channels:
             raise UserError(
-                f"{case.image} has {channels} channel(s), the run {run} was trained on {data['channels']}; "
+                f"{case.image} has {channels} channel(s), the run {run} was trained on {task.channels}; "
                 "give images like those of its training"
             )
-        if axes != _axes(data):
-            raise UserError(f"{case.image} is {axes}-D, the run {run} was trained on {_axes(data)}-D images")
+        if axes != task.image_axes:
+            raise UserError(
+                f"{case.image} is {axes}-D, the run {run} was trained on {task.image_axes}-D images"
+            )
         if len({array.shape[1:] for array in arrays}) > 1:
             raise UserError(f"{case.image}: its channels differ in size; resample them onto one grid")
         for path in case.images[1:]:
             same_grid(path, case.image)
-        if data.get("by_type"):
-            check_scale(case, tuple(map(scaled_by_type, arrays)), tuple(data["by_type"]))
+        if task.by_type:
+            check_scale(case, tuple(map(scaled_by_type, arrays)), task.by_type)
         return oriented(spacing, read_affine(case.image)) if axes == 3 else spacing
     except UserError as error:
         if on_bad is None:
@@ -235,8 +240,3 @@ def _tell_of_other_scales(
             f"{len(far)} of {len(spacings)} images have voxels of another size than in training "
             f"({far[0].image.name}: {mine} mm, there {theirs}); resample them for a prediction to trust"
         )
-
-
-def _axes(data: dict[str, Any]) -> int:
-    """How many axes an image has that the run can predict."""
-    return 3 if data.get("slicewise") else len(data["spacing"])

@@ -31,6 +31,7 @@ from boundaryloss.training.data.rundata import RunData, load_data
 from boundaryloss.training.data.sampling import count_draws
 from boundaryloss.training.model.module import SegmentationModule
 from boundaryloss.training.processes import is_first_process, launched
+from boundaryloss.training.task import Task
 
 __all__ = [
     "RunData",
@@ -81,7 +82,7 @@ def train(
         KeyboardInterrupt: as it came; what there is so far is on disk, every finished epoch included.
     """
     torch.manual_seed(config.seed)
-    module = SegmentationModule(as_dict(config), data.facts(config))
+    module = SegmentationModule(config, data.task)
     loaders = Loaders(data, config)
     scores = Scores(data, out / "pictures", on_case)
     with locked(out) if is_first_process() else nullcontext(), quiet_lightning():
@@ -109,7 +110,7 @@ def count_steps(data: RunData, config: TrainConfig) -> int:
 
 def steps_per_epoch(data: RunData, config: TrainConfig) -> int:
     """Return how many steps an epoch of training has in each process."""
-    draws = count_draws(len(share_out(data, config)[0]), config, data.facts(config).get("patch"))
+    draws = count_draws(len(share_out(data, config)[0]), config, data.task.patch)
     return math.ceil(draws / (config.batch_size * math.prod(launched(config))))
 
 
@@ -125,7 +126,7 @@ def _prepare(
     elif is_first_process():
         prepare_directory(out)
     if is_first_process():
-        write_config(out / "config.toml", config, data.facts(config))
+        write_config(out / "config.toml", config, data.task.as_dict())
         _write_lists(data, out)
         for leftover in (out / "checkpoints").glob(".*.ckpt.*"):  # of a killed write
             leftover.unlink()
@@ -150,20 +151,20 @@ def _check_same_run(
     content = read_checkpoint(checkpoint)
     try:
         done, both = content["epoch"] + 1, content["hyper_parameters"]
-        settings, facts = dict(both["config"]), dict(both["data"])
+        settings, known = dict(both["config"]), dict(both.get("task", {}))
     except (KeyError, TypeError, AttributeError):
         raise UserError(f"{checkpoint} is no checkpoint of this program; start a new run") from None
     _check_settings(out, settings, config)
     if done > config.epochs:
         raise UserError(f"{out} has {done} epochs already; give as many or more, or a new directory")
-    now = data.facts(config)
-    for name in sorted({*facts, *now} - {"fingerprint"}):
-        if facts.get(name) != now.get(name):
+    before, now = vars(Task.from_dict(known, checkpoint)), vars(data.task)
+    for name in before:
+        if name != "fingerprint" and before[name] != now[name]:
             raise UserError(
-                f"{out} was begun with data whose {name} was {facts.get(name)}, not {now.get(name)}; "
+                f"{out} was begun with data whose {name} was {before[name]}, not {now[name]}; "
                 "give the same data, or a new directory"
             )
-    if facts.get("fingerprint") != now["fingerprint"]:
+    if before["fingerprint"] != now["fingerprint"]:
         raise UserError(
             f"{out} was begun with other images, masks or cases (its splits.json lists them); "
             "give the same data, or a new directory"

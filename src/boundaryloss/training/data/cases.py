@@ -25,6 +25,7 @@ from boundaryloss.files import (
 )
 from boundaryloss.training.data.checks import Found, ct_windows, inspect
 from boundaryloss.training.data.split import TEST_SHARE, split_names
+from boundaryloss.training.task import Task
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,6 @@ class Collection:
         """2 for slices, 3 for volumes."""
         return len(self.spacing)
 
-    @property
-    def regions(self) -> tuple[tuple[int, ...], ...]:
-        """The class indices of each region; none: the classes exclude each other."""
-        index = {value: i for i, value in enumerate(self.label_values)}
-        return tuple(tuple(index[value] for value in region) for region in self.layout.regions)
-
 
 def find_cases(
     folder: Path,
@@ -81,7 +76,7 @@ def find_cases(
     against the others; ``splits.json`` with ``{"train": [names], "test": [names]}`` (cases in neither list
     are left out); `fold` of nnU-Net's ``splits_final.json``, tested on its ``val``; names that all begin with
     ``train_`` or ``test_``; fold `fold` of a random split from `seed` that keeps a patient together, as
-    `boundaryloss.training.data.split.group_names` tells them apart.
+    `boundaryloss.files.group_names` tells them apart.
 
     Args:
         folder: Has ``images`` and ``masks``, or a ``dataset.json`` of nnU-Net v2 or the Decathlon.
@@ -150,18 +145,18 @@ def find_cases(
     )
 
 
-def read_case(
-    case: Case, label_values: Sequence[int] = (0,), ignore: int | None = None, windows: Sequence = ()
-) -> tuple[np.ndarray, np.ndarray | None]:
+def read_case(case: Case, task: Task) -> tuple[np.ndarray, np.ndarray | None]:
     """The image of a case, float32 (C, *space) in [0, 1], and its class indices (*space) if it has labels."""
     if len(case.images) == 1:
-        image, _ = read_image(case.image, windows)
+        image, _ = read_image(case.image, task.windows)
     else:
-        parts = zip(case.images, [(window,) for window in windows] or [()] * len(case.images), strict=True)
+        windows = [(window,) for window in task.windows] or [()] * len(case.images)
+        parts = zip(case.images, windows, strict=True)
         image = np.concatenate([read_image(path, window)[0] for path, window in parts])
     if case.labels is None:
         return image, None
-    return image, class_indices(read_labels(case.labels, case.threshold), label_values, ignore)
+    labels = read_labels(case.labels, case.threshold)
+    return image, class_indices(labels, task.label_values, task.ignore_value)
 
 
 def _with_ignore(layout: Layout, ignore: int | None, threshold: float | None) -> Layout:

@@ -19,20 +19,10 @@ class Loaders(lightning.LightningDataModule):
 
     def __init__(self, data: RunData, config: TrainConfig) -> None:
         super().__init__()
-        facts = data.facts(config)
         self.config = config
         self.learn, self.validate = share_out(data, config)
         self.test = FileGrid(data.test) if isinstance(data.test, Volumes) else data.test
-        self.draws = Draws(
-            self.learn,
-            config,
-            patch=facts.get("patch"),
-            regions=data.regions,
-            num_classes=len(data.label_values),
-            spacing=data.spacing,
-            slicewise=data.slicewise,
-            padded=data.padded,
-        )
+        self.draws = Draws(self.learn, config, data.task)
 
     def train_dataloader(self) -> DataLoader:
         """Draws of this epoch."""

@@ -30,6 +30,7 @@ from boundaryloss.files import IGNORE, UserError
 from boundaryloss.training.config import TrainConfig
 from boundaryloss.training.data.padding import cut_back, pad_edges
 from boundaryloss.training.processes import launched
+from boundaryloss.training.task import Task
 
 STEPS = 50  # of an epoch on patches, at least
 CENTRES = 5_000  # voxels of a class, evenly picked, that a patch may be centred on
@@ -41,36 +42,18 @@ class Draws(Dataset[dict[str, Any]]):
     Args:
         samples: `Slices`, `Volumes`, or a part of either.
         config: how to cut and augment.
-        patch: voxels to cut, or None for whole samples.
-        regions: the class indices of each region, if there are regions.
-        num_classes: number of classes, the background included.
-        spacing: voxel size of samples that do not say theirs.
-        slicewise: whether to cut slices out of volumes.
-        padded: whether some sample is smaller than the patch. Then samples are padded by their own edges, and
-            ``"inside"`` says which voxels are not padding.
+        task: what is known of the samples. Where some are smaller than the patch they are padded by their own
+            edges, and ``"inside"`` says which voxels are not padding.
     """
 
-    def __init__(
-        self,
-        samples: Any,
-        config: TrainConfig,
-        *,
-        patch: Sequence[int] | None,
-        regions: Sequence[Sequence[int]],
-        num_classes: int,
-        spacing: Sequence[float],
-        slicewise: bool = False,
-        padded: bool = False,
-    ) -> None:
-        self.samples, self.config, self.regions = samples, config, regions
-        self.num_classes, self.spacing, self.patch = num_classes, tuple(spacing), patch
-        self.padded = padded
-        self.size = count_draws(len(samples), config, patch)
+    def __init__(self, samples: Any, config: TrainConfig, task: Task) -> None:
+        self.samples, self.config, self.task, self.patch = samples, config, task, task.patch
+        self.size = count_draws(len(samples), config, task.patch)
         self.centres: dict[int, list[Tensor]] = {}
-        more = {"signed_distance": config.map_from == "volume", "inside": padded}
+        more = {"signed_distance": config.map_from == "volume", "inside": task.padded}
         self.keys = ["image", "labels", *(name for name, wanted in more.items() if wanted)]
-        crop = [] if patch is None else _crop(self.keys, patch, config.foreground, num_classes, slicewise)
-        self.transform = Compose([*crop, *_augment(self.keys, patch, config, spacing)])
+        crop = [] if task.patch is None else _crop(self.keys, task.patch, config.foreground, task)
+        self.transform = Compose([*crop, *_augment(self.keys, config, task)])
 
     def __len__(self) -> int:
         return self.size
@@ -81,8 +64,8 @@ class Draws(Dataset[dict[str, Any]]):
         sample: dict[str, Any] = dict(self.samples[index])
         extra = {name: sample.pop(name) for name in ("name", "spacing") if name in sample}
         if self.config.map_from == "volume":
-            sample["signed_distance"] = self._map(sample["labels"], extra.get("spacing", self.spacing))
-        if self.padded and self.patch:
+            sample["signed_distance"] = self._map(sample["labels"], extra.get("spacing", self.task.spacing))
+        if self.task.padded and self.patch:
             sample = self._pad(sample)
         if self.patch:
             sample["centres"] = self._centres(index, sample["labels"])
@@ -92,16 +75,16 @@ class Draws(Dataset[dict[str, Any]]):
         drawn = drawn[0] if isinstance(drawn, list) else drawn
         tensors = {key: convert_to_tensor(drawn[key], track_meta=False) for key in self.keys}
         if "spacing" in extra:
-            extra["spacing"] = extra["spacing"][: len(self.spacing)]
+            extra["spacing"] = extra["spacing"][: len(self.task.spacing)]
         kinds = {"labels": torch.long, "inside": torch.bool}
         return {**{key: value.to(kinds.get(key, value.dtype)) for key, value in tensors.items()}, **extra}
 
     def _map(self, labels: Tensor, spacing: Sequence[float]) -> Tensor:
         """The exact map of the whole sample; a few nanoseconds a voxel, so it is not kept."""
-        if self.regions:
-            masks = torch.stack([torch.isin(labels[0], torch.tensor(region)) for region in self.regions])
+        if self.task.regions:
+            masks = torch.stack([torch.isin(labels[0], torch.tensor(one)) for one in self.task.regions])
             return signed_distance_map(masks[None], spacing=spacing)[0]
-        return signed_distance_map(labels, self.num_classes, spacing=spacing, ignore_index=IGNORE)[0]
+        return signed_distance_map(labels, self.task.num_classes, spacing=spacing, ignore_index=IGNORE)[0]
 
     def _pad(self, sample: dict[str, Tensor]) -> dict[str, Tensor]:
         """The sample with its edges repeated up to the patch, and where it is itself."""
@@ -114,7 +97,7 @@ class Draws(Dataset[dict[str, Any]]):
 
     def _centres(self, index: int, labels: Tensor) -> list[Tensor]:
         if index not in self.centres:
-            found: Any = map_classes_to_indices(labels, self.num_classes, max_samples_per_class=CENTRES)
+            found: Any = map_classes_to_indices(labels, self.task.num_classes, max_samples_per_class=CENTRES)
             self.centres[index] = found
         return self.centres[index]
 
@@ -166,25 +149,22 @@ class ShareSampler(Sampler[int]):
         return iter(self.indices)
 
 
-def _crop(
-    keys: list[str], patch: Sequence[int], foreground: float, num_classes: int, slicewise: bool
-) -> list[Any]:
-    objects = [foreground / (num_classes - 1)] * (num_classes - 1)
+def _crop(keys: list[str], patch: Sequence[int], foreground: float, task: Task) -> list[Any]:
+    objects = [foreground / (task.num_classes - 1)] * (task.num_classes - 1)
     crop = RandCropByLabelClassesd(
         keys,
         label_key="labels",
-        spatial_size=(*patch, 1) if slicewise else tuple(patch),
+        spatial_size=(*patch, 1) if task.slicewise else tuple(patch),
         ratios=[max(1 - foreground, 1e-6), *objects],  # a case may have no object
-        num_classes=num_classes,
+        num_classes=task.num_classes,
         indices_key="centres",
         warn=False,
     )
-    return [crop, SqueezeDimd(keys, dim=-1)] if slicewise else [crop]
+    return [crop, SqueezeDimd(keys, dim=-1)] if task.slicewise else [crop]
 
 
-def _augment(
-    keys: list[str], patch: Sequence[int] | None, config: TrainConfig, spacing: Sequence[float]
-) -> list[Any]:
+def _augment(keys: list[str], config: TrainConfig, task: Task) -> list[Any]:
+    patch, spacing = task.patch, task.spacing
     axes = range(len(spacing))
     if "rotate90" in config.augment and (spacing[0] != spacing[1] or (patch and patch[0] != patch[1])):
         raise UserError(

@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 
 from boundaryloss.files import Case
 from boundaryloss.training.data.cases import read_case
+from boundaryloss.training.task import Task
 
 
 class Slices(Dataset[dict[str, Any]]):
@@ -27,15 +28,9 @@ class Slices(Dataset[dict[str, Any]]):
         self.names = [f"{i:04d}" for i in range(len(images))] if names is None else list(names)
 
     @classmethod
-    def from_cases(
-        cls,
-        cases: Sequence[Case],
-        label_values: Sequence[int] = (0,),
-        ignore: int | None = None,
-        windows: Sequence = (),
-    ) -> "Slices":
+    def from_cases(cls, cases: Sequence[Case], task: Task) -> "Slices":
         """Read the files of the cases once."""
-        images, labels = zip(*(read_case(case, label_values, ignore, windows) for case in cases), strict=True)
+        images, labels = zip(*(read_case(case, task) for case in cases), strict=True)
         known = [classes for classes in labels if classes is not None]
         if known and len(known) != len(cases):
             raise ValueError("either all cases have labels or none")

@@ -26,6 +26,7 @@ from torch.utils.data import Dataset
 from boundaryloss.files import Case, UserError, class_indices, read_affine, read_label_map
 from boundaryloss.training.checkpoints import read_checkpoint
 from boundaryloss.training.data.cases import read_case
+from boundaryloss.training.task import Task
 
 KEYS = ("image", "labels")
 AXES = (("L", "R"), ("P", "A"), ("I", "S"))
@@ -38,7 +39,7 @@ class Volumes(Dataset[dict[str, Any]]):
 
     Args:
         cases: what to read.
-        data: what is known of the data: `label_values`, `ignore_value`, `windows`.
+        task: what is known of them.
         target_spacing: voxel size to resample to, or None.
         cache: `memory`, `none`, or a folder in which prepared volumes outlive the run.
     """
@@ -46,16 +47,16 @@ class Volumes(Dataset[dict[str, Any]]):
     def __init__(
         self,
         cases: Sequence[Case],
-        data: Mapping[str, Any],
+        task: Task,
         target_spacing: Sequence[float] | None,
         cache: str = "none",
     ) -> None:
         self.cases = list(cases)
         self.names = [case.name for case in cases]
         steps = spatial(target_spacing)
-        self.read, self.spatial = _Read(data), Compose(steps, log_stats=False)
+        self.read, self.spatial = _Read(task), Compose(steps, log_stats=False)
         prepare = Compose([self.read, *steps, _Plain()], log_stats=False)
-        settings = [data["label_values"], data.get("ignore_value"), data.get("windows"), target_spacing]
+        settings = [task.label_values, task.ignore_value, task.windows, target_spacing]
         items = [_item(case, settings) for case in cases]
         if cache == "memory":
             with _user_errors():
@@ -150,14 +151,13 @@ class _Kept(PersistentDataset):
 class _Read(Transform):
     """Paths -> MetaTensors; errors name the file."""
 
-    def __init__(self, data: Mapping[str, Any]) -> None:
-        self.label_values, self.ignore = data["label_values"], data.get("ignore_value")
-        self.windows = data.get("windows") or ()
+    def __init__(self, task: Task) -> None:
+        self.task = task
 
     def __call__(self, item: Mapping[str, Any]) -> dict[str, Any]:
         images, labels = map(Path, item["images"]), item["labels"]
         case = Case(item["name"], tuple(images), Path(labels) if labels else None, item["threshold"])
-        image, classes = read_case(case, self.label_values, self.ignore, self.windows)
+        image, classes = read_case(case, self.task)
         affine = torch.from_numpy(read_affine(case.image))
         sample = {"image": MetaTensor(torch.from_numpy(image), affine=affine)}
         if classes is not None:
@@ -166,7 +166,7 @@ class _Read(Transform):
 
     def classes(self, labels: np.ndarray) -> np.ndarray:
         """File values -> class indices."""
-        return class_indices(labels, self.label_values, self.ignore)
+        return class_indices(labels, self.task.label_values, self.task.ignore_value)
 
 
 class _Plain(Transform):

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from boundaryloss.files import IGNORE
 from boundaryloss.losses import BoundaryLoss, LogBoundaryLoss, RegionBoundaryLoss
+from boundaryloss.training.task import Task
 
 
 def region_masks(labels: Tensor, regions: Sequence[Sequence[int]], *, ignore: bool) -> Tensor:
@@ -21,12 +22,12 @@ def region_masks(labels: Tensor, regions: Sequence[Sequence[int]], *, ignore: bo
     return torch.cat([*masks, labels == IGNORE] if ignore else masks, dim=1)
 
 
-def classes_of(logits: Tensor, data: Mapping[str, Any]) -> Tensor:
+def classes_of(logits: Tensor, task: Task) -> Tensor:
     """Logits (B, C, *space) -> class indices (B, *space); later regions are painted over earlier ones."""
-    if not data.get("regions"):
+    if not task.regions:
         return logits.argmax(1)
     classes = torch.zeros_like(logits[:, 0], dtype=torch.long)
-    for channel, painted in enumerate(data["painted"]):
+    for channel, painted in enumerate(task.painted):
         classes[logits[:, channel] > 0] = painted
     return classes
 
@@ -35,7 +36,7 @@ def loss_terms(
     loss: torch.nn.Module,
     outputs: Sequence[Tensor],
     batch: Mapping[str, Any],
-    data: Mapping[str, Any],
+    task: Task,
     *,
     reach: int = 1,
 ) -> tuple[Tensor, Tensor | None]:
@@ -48,7 +49,7 @@ def loss_terms(
         loss: `RegionBoundaryLoss`, or one of its terms alone.
         outputs: logits of the levels, at full resolution first.
         batch: `labels`, and, where they are there, `signed_distance`, `spacing` and `inside`.
-        data: the run's `spacing` and `regions`.
+        task: what is known of the data.
         reach: how many levels carry the boundary term of a `RegionBoundaryLoss`.
     """
     labels = batch["labels"]
@@ -57,11 +58,11 @@ def loss_terms(
 
     def region(levels: list[Tensor]) -> Tensor:
         term = loss.region if isinstance(loss, RegionBoundaryLoss) else loss
-        return _weighted([term(logits, _target(_resized(labels, logits), data)) for logits in levels])
+        return _weighted([term(logits, _target(_resized(labels, logits), task)) for logits in levels])
 
     def boundary(levels: list[Tensor]) -> Tensor:
         term = loss.boundary if isinstance(loss, RegionBoundaryLoss) else loss
-        return _weighted([_boundary(cast(torch.nn.Module, term), logits, batch, data) for logits in levels])
+        return _weighted([_boundary(cast(torch.nn.Module, term), logits, batch, task) for logits in levels])
 
     levels = list(outputs)
     if isinstance(loss, RegionBoundaryLoss) and not loss.alone:
@@ -70,16 +71,14 @@ def loss_terms(
     return alone(levels), None
 
 
-def _boundary(
-    term: torch.nn.Module, logits: Tensor, batch: Mapping[str, Any], data: Mapping[str, Any]
-) -> Tensor:
+def _boundary(term: torch.nn.Module, logits: Tensor, batch: Mapping[str, Any], task: Task) -> Tensor:
     """Measure in labels that go on beyond an edge, since it is no boundary; the loss leaves padding out."""
-    target = _target(_resized(batch["labels"], logits), data)
+    target = _target(_resized(batch["labels"], logits), task)
     mask = _resized(batch["inside"], logits).bool() if "inside" in batch else None
-    if data.get("ignore"):
-        labelled = ~target[:, -1:] if data.get("regions") else target != IGNORE
+    if task.masked:
+        labelled = ~target[:, -1:] if task.regions else target != IGNORE
         mask = labelled if mask is None else mask & labelled
-    if data.get("regions"):
+    if task.regions:
         target = target[:, : logits.shape[1]]
     if "signed_distance" in batch:
         return cast(BoundaryLoss | LogBoundaryLoss, term).from_map(
@@ -88,10 +87,10 @@ def _boundary(
     scale = [full / n for full, n in zip(batch["labels"].shape[2:], logits.shape[2:], strict=True)]
     spacings = [
         tuple(s * k for s, k in zip(spacing, scale, strict=True))
-        for spacing in batch.get("spacing") or [data["spacing"]]
+        for spacing in batch.get("spacing") or [task.spacing]
     ]
     if len(set(spacings)) == 1:
-        usual = spacings[0] == tuple(data["spacing"])
+        usual = spacings[0] == task.spacing
         return term(logits, target, spacing=None if usual else spacings[0], mask=mask)
     each = [
         term(
@@ -105,10 +104,8 @@ def _boundary(
     return torch.stack(each).mean()
 
 
-def _target(labels: Tensor, data: Mapping[str, Any]) -> Tensor:
-    if not data.get("regions"):
-        return labels
-    return region_masks(labels, data["regions"], ignore=bool(data.get("ignore")))
+def _target(labels: Tensor, task: Task) -> Tensor:
+    return region_masks(labels, task.regions, ignore=task.masked) if task.regions else labels
 
 
 def _resized(labels: Tensor, logits: Tensor) -> Tensor:

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from boundaryloss.distance import signed_distance_map
-from boundaryloss.files import UserError
+from boundaryloss.files import IGNORE, UserError
 from boundaryloss.losses import BoundaryLoss, LogBoundaryLoss, RegionBoundaryLoss, boundary_loss
 from boundaryloss.training.config import TERMS, TrainConfig
+from boundaryloss.training.task import Task
 
 Activation = Literal["softmax", "sigmoid"]
 
@@ -93,38 +94,32 @@ class MaskedRegionLoss(nn.Module):
         return loss
 
 
-def make_loss(
-    name: str,
-    config: TrainConfig,
-    spacing: tuple[float, ...] | None = None,
-    *,
-    activation: Activation = "softmax",
-    ignore_index: int | None = None,
-) -> nn.Module:
+def make_loss(name: str, config: TrainConfig, task: Task) -> nn.Module:
     """The loss called `name`, for logits `(batch, class, *space)` and labels `(batch, 1, *space)`.
 
     Args:
         name: a region loss `ce`, `dice`, `gdl` or `dicece`; a boundary term `boundary`, `monai.BoundaryLoss`
             or `official.BoundaryLoss`; or both with a `+` between, which makes a `RegionBoundaryLoss`.
         config: gives the weighting, and the boundary term's form.
-        spacing: the pixel size that the distance map is measured in; default one pixel.
-        activation: `sigmoid` where the target is masks of regions `(batch, region, *space)`.
-        ignore_index: the label of voxels that carry no loss.
+        task: gives the pixel size that the distance map is measured in. Where it has regions the target is
+            masks `(batch, region, *space)`; where it has voxels to leave out these carry no loss.
     """
+    activation: Activation = "sigmoid" if task.regions else "softmax"
+    ignore_index = IGNORE if task.masked else None
     region, _, term = name.rpartition("+") if "+" in name else (name, "", "")
     if name in TERMS:
-        return _make_term(name, config, spacing, activation, ignore_index)
+        return _make_term(name, config, task.spacing, activation, ignore_index)
     loss = _make_region(region, activation, ignore_index)
     if not term:
         return loss
-    boundary = _make_term(term, config, spacing, activation, ignore_index)
+    boundary = _make_term(term, config, task.spacing, activation, ignore_index)
     return RegionBoundaryLoss(loss, boundary, config.make_weighting())
 
 
 def _make_term(
     name: str,
     config: TrainConfig,
-    spacing: tuple[float, ...] | None,
+    spacing: tuple[float, ...],
     activation: Activation,
     ignore_index: int | None,
 ) -> nn.Module:

@@ -14,42 +14,35 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from boundaryloss.files import IGNORE, UserError
 from boundaryloss.losses import RegionBoundaryLoss
 from boundaryloss.scoring.cases import objects_of
-from boundaryloss.training.config import from_dict
+from boundaryloss.training.config import TrainConfig, as_dict
 from boundaryloss.training.data.slices import on_file_grid
 from boundaryloss.training.model.gradients import gradient_norm
 from boundaryloss.training.model.levels import classes_of, loss_terms
 from boundaryloss.training.model.losses import MonaiBoundaryLoss, OfficialBoundaryLoss, make_loss
 from boundaryloss.training.model.networks import make_inferer, make_network, run_whole
 from boundaryloss.training.processes import merged
+from boundaryloss.training.task import Task
 
 
 class SegmentationModule(lightning.LightningModule):
     """A U-Net, 2-D or 3-D, that learns from whole slices or from patches.
 
     Args:
-        config: `config.as_dict` of a `TrainConfig`.
-        data: what was found in the data, `RunData.facts`: channels, classes, spacing, patch, ...
+        config: how to train.
+        task: what is known of the data.
 
-    Both are plain values, are kept in the checkpoint, and are all that prediction needs.
+    Both are kept in the checkpoint, as plain values, and are all that prediction needs.
     """
 
-    def __init__(self, config: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    def __init__(self, config: TrainConfig, task: Task) -> None:
         super().__init__()
-        self.save_hyperparameters({"config": dict(config), "data": dict(data)})
-        self.config, self.data = from_dict(config), dict(data)
-        self.network = make_network(self.config, data)
-        self.loss = make_loss(
-            self.config.loss,
-            self.config,
-            tuple(data["spacing"]),
-            activation="sigmoid" if data.get("regions") else "softmax",
-            ignore_index=IGNORE if data.get("ignore") else None,
-        )
-        objects = objects_of(data["label_values"], data.get("regions") or (), data.get("painted") or ())
+        self.save_hyperparameters({"config": as_dict(config), "task": task.as_dict()})
+        self.config, self.task = config, task
+        self.network = make_network(config, task)
+        self.loss = make_loss(config.loss, config, task)
+        objects = objects_of(task.label_values, task.regions, task.painted)
         self.objects = [torch.tensor(classes) for classes in objects.values()]
-        patch = data.get("patch")
-        slicewise = bool(data.get("slicewise"))
-        self.inferer = make_inferer(patch, self.config.batch_size, slicewise=slicewise) if patch else None
+        self.inferer = make_inferer(task, config.batch_size)
         term = self.loss.boundary if isinstance(self.loss, RegionBoundaryLoss) else self.loss
         if self.config.map_from == "volume" and isinstance(term, MonaiBoundaryLoss | OfficialBoundaryLoss):
             raise UserError(
@@ -105,7 +98,7 @@ class SegmentationModule(lightning.LightningModule):
         """The loss of one batch; every term and weight is logged."""
         outputs = self.levels(batch["image"])
         reach = len(outputs) if self.config.deep_supervision == "all" else 1
-        region, boundary = loss_terms(self.loss, outputs, batch, self.data, reach=reach)
+        region, boundary = loss_terms(self.loss, outputs, batch, self.task, reach=reach)
         if boundary is None:
             loss, terms = region, {"region": region}
         else:
@@ -131,7 +124,7 @@ class SegmentationModule(lightning.LightningModule):
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Count overlap and size per class or region; a mean over the Dice of slices would jump."""
         truth = batch["labels"][:, 0]
-        prediction = classes_of(self(batch["image"]), self.data).masked_fill(truth == IGNORE, IGNORE)
+        prediction = classes_of(self(batch["image"]), self.task).masked_fill(truth == IGNORE, IGNORE)
         counts = []
         for classes in self.objects:
             mine, true = (torch.isin(one, classes.to(one)).flatten(1) for one in (prediction, truth))
@@ -151,7 +144,7 @@ class SegmentationModule(lightning.LightningModule):
         Probabilities are float32 `(class, *space)`, or `(region, *space)` where the data have regions, on the
         CPU. Both lie on the grid of the sample's file.
         """
-        squash = torch.sigmoid if self.data.get("regions") else functools.partial(torch.softmax, dim=0)
+        squash = torch.sigmoid if self.task.regions else functools.partial(torch.softmax, dim=0)
         return [(self._classes(one), squash(one).cpu()) for one in self.file_logits(batch)]
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[np.ndarray]:
@@ -163,4 +156,4 @@ class SegmentationModule(lightning.LightningModule):
         return [on_file_grid(batch, index, one) for index, one in enumerate(self(batch["image"]).float())]
 
     def _classes(self, logits: Tensor) -> np.ndarray:
-        return classes_of(logits[None], self.data)[0].to(torch.uint8).cpu().numpy()
+        return classes_of(logits[None], self.task)[0].to(torch.uint8).cpu().numpy()

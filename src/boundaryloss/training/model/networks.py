@@ -1,6 +1,6 @@
 """MONAI's U-Nets, by configuration, and how they see a whole image."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from monai.inferers.inferer import SliceInferer, SlidingWindowInferer
@@ -11,27 +11,27 @@ from torch import Tensor, nn
 from boundaryloss.files import UserError
 from boundaryloss.training.config import TrainConfig
 from boundaryloss.training.data.padding import MULTIPLE, cut_back, pad_edges
+from boundaryloss.training.task import Task
 
 OVERLAP = 0.5  # of neighbouring windows
 COARSE = 2  # an axis with voxels so many times longer than the shortest waits before it is halved
 FULL = 256  # what DynUNet is built for where whole slices are seen
 
 
-def make_network(config: TrainConfig, data: Mapping[str, Any]) -> BasicUNet | DynUNet:
-    """The network of a run, for logits of `data["channels"]` channels.
+def make_network(config: TrainConfig, task: Task) -> BasicUNet | DynUNet:
+    """The network of a run, for images of `task.channels` channels.
 
     Raises:
         UserError: the patch cannot be halved as often as the network does it.
     """
-    patch, spacing = data.get("patch"), data["spacing"]
-    outputs = len(data.get("regions") or ()) or data["num_classes"]
+    patch, spacing = task.patch, task.spacing
     if config.network == "basicunet":
         if patch and (any(n % MULTIPLE for n in patch) or max(patch) == MULTIPLE):
             raise UserError(
                 f"patch {list(patch)}: basicunet halves every axis four times; "
                 'choose multiples of 16, one of them above it, or network = "dynunet"'
             )
-        return BasicUNet(len(spacing), data["channels"], outputs, (*config.features, config.features[0]))
+        return BasicUNet(len(spacing), task.channels, task.outputs, (*config.features, config.features[0]))
     levels = len(config.features) if patch else min(5, len(config.features))
     strides, kernels = plan_levels(patch or (FULL,) * len(spacing), spacing, levels)
     if len(strides) < 3:
@@ -41,8 +41,8 @@ def make_network(config: TrainConfig, data: Mapping[str, Any]) -> BasicUNet | Dy
     supervised = config.deep_supervision != "none"
     return DynUNet(
         len(spacing),
-        data["channels"],
-        outputs,
+        task.channels,
+        task.outputs,
         kernel_size=kernels,
         strides=strides,
         upsample_kernel_size=strides[1:],
@@ -86,10 +86,15 @@ def run_whole(network: nn.Module, images: Tensor) -> Tensor:
     return cut_back(network(pad_edges(images, divisible)), size)
 
 
-def make_inferer(patch: Sequence[int], batch_size: int, *, slicewise: bool = False) -> SlidingWindowInferer:
-    """Windows of a patch's size over a volume, or over each slice of it, blended with Gaussian weights."""
+def make_inferer(task: Task, batch_size: int) -> SlidingWindowInferer | None:
+    """Windows of a patch's size over a volume, or over each slice of it, blended with Gaussian weights.
+
+    None where slices are seen whole.
+    """
+    if task.patch is None:
+        return None
     options: Any = {"sw_batch_size": batch_size, "overlap": OVERLAP, "mode": "gaussian"}
     options["padding_mode"] = "replicate"  # of an image smaller than a window
-    if slicewise:
-        return SliceInferer(spatial_dim=2, roi_size=tuple(patch), **options)
-    return SlidingWindowInferer(tuple(patch), **options)
+    if task.slicewise:
+        return SliceInferer(spatial_dim=2, roi_size=task.patch, **options)
+    return SlidingWindowInferer(task.patch, **options)
