@@ -24,7 +24,15 @@ MAY_IMPORT = {  # besides itself; downward in this list
     "training.model": {"files", "distance", "losses", "scoring", "training.settings", "training.data"},
     "training": {"files", "scoring", "training.settings", "training.data", "training.model"},
     "report": {"files"},
-    "comparison": {"files", "distance", "scoring", "training", "training.settings", "training.data"},
+    "comparison": {
+        "files",
+        "distance",
+        "schedules",
+        "scoring",
+        "training",
+        "training.settings",
+        "training.data",
+    },
     "commands": {"files", "distance", "training"},
     "cli": {"files", "scoring", "training", "training.settings", "report", "comparison", "commands"},
 }
