@@ -107,7 +107,7 @@ def cli() -> None:
 @click.option("--out", type=FOLDER, default="demo", show_default=True, help="New directory for the results.")
 @click.option("--seeds", type=click.IntRange(1, 100), default=3, show_default=True, help="Runs of each loss.")
 def demo(out: Path, seeds: int) -> None:
-    """Watch a network learn with and without the boundary loss (about 2.5 minutes).
+    """Show what the distance maps are, then train with and without the boundary loss (about 3 minutes).
 
     Trains on generated slices with tiny lesions, prints a table with spread and tested differences, and draws
     demo.png and report.html. Nothing is downloaded.
@@ -116,16 +116,23 @@ def demo(out: Path, seeds: int) -> None:
 
     check_new(out)
 
+    from boundaryloss.commands.first_look import first_look
+
+    first_look(click.echo)
+
     from boundaryloss.comparison.demo import demo_experiment, run_demo
-    from boundaryloss.report.comparison import plain_console, write_comparison
+    from boundaryloss.report.comparison import plain_console, print_summary, write_comparison
     from boundaryloss.report.figure import draw_figure
     from boundaryloss.report.page import write_report
 
+    experiment = demo_experiment(range(seeds))
+    click.echo("5. Training on 200 generated slices with tiny lesions, testing on 100 others.")
     with locked(out):
         with _progress() as progress:
-            run_demo(out, demo_experiment(seeds), progress=progress)
+            run_demo(out, experiment, jobs=min(2, os.cpu_count() or 1), progress=progress)
         console = plain_console()
-        write_comparison(out, console)
+        write_comparison(out)
+        print_summary(out, console)
         console.print(f"\nfigure: {draw_figure(out)}\nreport: {write_report(out)}", soft_wrap=True)
 
 

@@ -1,17 +1,19 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
 
+from boundaryloss.comparison.beginnings import find_beginnings
 from boundaryloss.comparison.demo import CONFIG, demo_experiment, run_demo
 from boundaryloss.report.comparison import conclusions, write_comparison
 from boundaryloss.report.figure import draw_figure
 from boundaryloss.report.page import write_report
 from boundaryloss.report.results import HD95, MEASURES, read_results
-from boundaryloss.training.config import TrainConfig
 from boundaryloss.training.run import RunData
 
-TINY = TrainConfig(epochs=1, features=(4, 4, 4, 4, 4), validation=0.0, accelerator="cpu")
+TINY = replace(CONFIG, epochs=2, weighting_options={"ramp": 1}, features=(4, 4, 4, 4, 4))
 
 
 @pytest.fixture(scope="module")
@@ -20,13 +22,13 @@ def demo(tmp_path_factory):
     small = RunData.from_phantom(sizes=(8, 12), size=64)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RunData, "from_phantom", lambda patch: small)
-        run_demo(out, demo_experiment(2, TINY), progress=lambda *call: calls.append(call))
+        run_demo(out, demo_experiment(range(2), TINY), progress=lambda *call: calls.append(call))
     return out, calls
 
 
 def test_run_demo_reports_every_step(demo):
     _, calls = demo
-    total = 4 * (1 + 12)  # runs of one step of training and 12 slices to test
+    total = 2 * (2 + 3 * (2 + 12))  # of each seed: one epoch for all, then another and 12 slices to test
     assert [call[:2] for call in calls] == [(done, total) for done in range(1, total + 1)]
 
 
@@ -34,8 +36,10 @@ def test_run_demo_slices_have_a_map_that_is_negative_just_inside(demo):
     out, _ = demo
     with np.load(out / "slices.npz", allow_pickle=False) as arrays:
         assert ((arrays["signed_distance"] < 0) == (arrays["truth"] == 1)).all()
-        assert (arrays["truth"] == 1).any(axis=(1, 2)).all()
-        assert arrays["predictions"].shape == (4, 2, 64, 64)
+        predictions = arrays["predictions"]
+        assert predictions.shape == (4, 3, 64, 64)
+        differ = (predictions[:, 0] != predictions[:, -1]).sum((1, 2)).tolist()
+        assert differ == sorted(differ, reverse=True) and differ[-1] > 0
 
 
 def test_draw_figure_writes_a_picture(demo):
@@ -54,7 +58,7 @@ def test_write_comparison_prints_and_keeps_the_table(demo):
     console = Console(width=120, record=True, quiet=True)
     write_comparison(out, console)
     text = (out / "report.txt").read_text()
-    for words in ("GDL + boundary", "±", "difference", "may not conclude", "4 runs of 1 epochs"):
+    for words in ("GDL + boundary", "±", "difference", "may not conclude", "6 runs of 2 epochs"):
         assert words in text
     for measure in (*MEASURES, HD95):
         assert measure.title in text
@@ -66,8 +70,9 @@ def test_conclusions_say_what_was_counted(comparison):
 
 
 def test_demo_settings_are_those_it_states():
-    schedule = CONFIG.make_weighting()
-    assert [schedule(epoch)[1] for epoch in range(3)] == pytest.approx([0.0, 0.01, 0.02])
-    first, second = demo_experiment(3).methods
-    assert (first.config.loss, second.config.loss, second.baseline) == ("gdl", "gdl+boundary", "GDL")
-    assert demo_experiment(3).seeds == (0, 1, 2)
+    baseline, paper, log = demo_experiment(range(3)).methods
+    assert (baseline.config.loss, paper.config.form, log.config.form) == ("gdl", "linear", "log")
+    assert paper.baseline == log.baseline == "GDL"
+    (beginning, *_) = beginnings = list(find_beginnings(demo_experiment(range(3))))
+    assert len(beginnings) == 3 and len(beginning.runs) == 3
+    assert 2 / 3 <= beginning.epochs / CONFIG.epochs < 1

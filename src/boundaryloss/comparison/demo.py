@@ -1,5 +1,6 @@
-"""The demonstration: the phantom, learned with and without the boundary loss, over a few seeds."""
+"""The demonstration: the phantom, learned with and without the boundary term, over a few seeds."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,52 +15,61 @@ from boundaryloss.training.callbacks import Progress
 from boundaryloss.training.config import TrainConfig
 from boundaryloss.training.data.slices import Slices
 
-CONFIG = TrainConfig(
-    weighting="increase",  # alpha = 0.00, 0.01, 0.02, ...: not a ramp to 1 squeezed into a few epochs
-    epochs=9,
+CONFIG = TrainConfig(  # chosen on phantoms of other seeds than those that it is shown on
+    weighting="ratio",
+    weighting_options={"start": 11, "ramp": 1},  # twelve epochs alone
+    epochs=16,
     batch_size=4,
+    learning_rate=3e-3,
+    decay=True,
     validation=0.0,
     features=(8, 8, 16, 32, 64),
     accelerator="cpu",
 )
+LINEAR = 0.3  # ratio of the paper's form, which bears no more; the log form has the usual one
 SHOWN = 4
 
 
-def demo_experiment(seeds: int, config: TrainConfig = CONFIG) -> Experiment:
-    """GDL with and without the boundary loss; seeds 0, 1, 2, ...: none is picked.
+def demo_experiment(seeds: Sequence[int], config: TrainConfig = CONFIG) -> Experiment:
+    """GDL alone, with the paper's boundary loss, and with its log form; the default seeds are 0, 1, 2, ....
 
-    A seed decides the first weights and the order of the slices, and both losses get the same; the data never
-    change. Every run is tested after its last epoch.
+    A seed decides the first weights and the order of the slices, the same for all three; the data never
+    change. The three have all but the last epochs in common. Every run is tested after its last epoch.
     """
-    gdl, both = (replace(config, loss=loss) for loss in ("gdl", "gdl+boundary"))
-    methods = (Method("GDL", gdl, None), Method("GDL + boundary", both, "GDL"))
+    gentle = {**config.weighting_options, "ratio": LINEAR}
+    methods = (
+        Method("GDL", replace(config, loss="gdl"), None),
+        Method("GDL + boundary", replace(config, loss="gdl+boundary", weighting_options=gentle), "GDL"),
+        Method("GDL + boundary, log form", replace(config, loss="gdl+boundary", form="log"), "GDL"),
+    )
     title = "The phantom, with and without the boundary loss"
-    return Experiment(title, "phantom", tuple(range(seeds)), ((),), methods)
+    return Experiment(title, "phantom", tuple(seeds), ((),), methods)
 
 
 def run_demo(
     out: Path,
     experiment: Experiment,
     *,
+    jobs: int = 1,
     progress: Progress = lambda done, total, text: None,
 ) -> None:
     """Run the experiment in `out`, new or empty, and write slices.npz for the figure beside it."""
     prepare_directory(out)
-    run_experiment(experiment, out, progress=progress)
+    run_experiment(experiment, out, jobs=jobs, progress=progress)
     _write_slices(out, experiment)
 
 
 def _write_slices(out: Path, experiment: Experiment) -> None:
-    """What the figure shows: slices at even steps through those with a lesion, and seed 0's results."""
+    """Write what the figure shows: slices on which the first and the last method differ most."""
     data = experiment.source(0).load()
     assert isinstance(data.test, Slices) and data.test.labels is not None
     labels = data.test.labels
-    filled = [index for index in range(len(labels)) if labels[index].any()]
-    shown = [filled[i] for i in np.linspace(0, len(filled) - 1, SHOWN + 2).round().astype(int)[1:-1]]
-    names = [data.test.names[index] for index in shown]
-    truth = np.stack([labels[index] for index in shown])
     first = list(experiment.runs())[: len(experiment.methods)]
     predictions = [np.load(out / "runs" / run.name / "planes.npz", allow_pickle=False) for run in first]
+    differ = [int((predictions[0][name] != predictions[-1][name]).sum()) for name in data.test.names]
+    shown = np.argsort(differ, kind="stable")[::-1][:SHOWN].tolist()
+    names = [data.test.names[index] for index in shown]
+    truth = np.stack([labels[index] for index in shown])
     task = data.task
     phi = signed_distance_map(torch.from_numpy(truth), task.num_classes, spacing=task.spacing)
     np.savez_compressed(

@@ -13,6 +13,7 @@ from boundaryloss.report.findings import EQUAL, Finding, find_all, number, sente
 from boundaryloss.report.results import HD95, MEASURES, Measure, Method, Results, read_results
 from boundaryloss.report.statistics import ratio
 
+ARROWS = {1: " ↑", -1: " ↓", 0: ""}
 SHORT = {"not significant": "n.s.", "not judged": "?"}
 
 
@@ -30,6 +31,22 @@ def write_comparison(out: Path, console: Console | None = None) -> None:
             for title, pair in _by_pair(results, findings):
                 target.print(_table(results, title, pair))
             target.print(conclusions(results), soft_wrap=target is not console)
+
+
+def print_summary(out: Path, console: Console) -> None:
+    """Print one table of all methods, and then in sentences what may be said of them."""
+    results = read_results(out)
+    for label in results.facts["labels"]:
+        table = Table(box=rich.box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        table.add_column("")
+        for method in results.methods:
+            table.add_column(method.name, justify="right", overflow="fold")
+        for measure in MEASURES:
+            cells = (_cell(method, measure, label) for method in results.methods)
+            table.add_row(f"{measure.title}{ARROWS[measure.better]}", *cells)
+        console.print(table)
+    console.print(f"Mean ± standard deviation over {len(results.facts['seeds'])} seeds.\n")
+    print_verdicts(out, console)
 
 
 def print_verdicts(out: Path, console: Console) -> None:
@@ -92,7 +109,7 @@ def _table(results: Results, title: str, findings: Sequence[Finding]) -> Table:
             verdict = SHORT.get(finding.verdict, finding.verdict)
             verdict += f", {finding.against}" if finding.against else ""
             found = [signed(finding.difference.mean, measure.digits), verdict]
-        rows.append([measure.title + {1: " ↑", -1: " ↓", 0: ""}[measure.better], *cells, *found])
+        rows.append([measure.title + ARROWS[measure.better], *cells, *found])
     table.add_column("", min_width=20)
     for column, heading in enumerate((pair[0].name, pair[1].name, "difference", ""), start=1):
         widest = max(len(row[column]) for row in rows)

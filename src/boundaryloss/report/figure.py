@@ -87,15 +87,15 @@ def _legend(figure: matplotlib.figure.Figure, facts: dict) -> None:
     patches = [
         Patch(color=c, label=t) for c, t in ((FOUND, "lesion, found"), (FALSE, "false"), (MISSED, "missed"))
     ]
-    height = figure.get_figheight()
+    height, names = figure.get_figheight(), [method["name"] for method in facts["methods"]]
     figure.legend(
         handles=patches, loc="lower left", bbox_to_anchor=(0.03, 0.36 / height), ncols=3, frameon=False,
         fontsize=9, labelcolor=INK, handlelength=1, handleheight=1, columnspacing=1.5, borderpad=0,
     )  # fmt: skip
     figure.text(
         0.035, 0.14 / height,
-        f"Seed 0 of {len(facts['seeds'])}, last of {facts['methods'][0]['epochs']} epochs. Slices at even "
-        "steps through the test slices with a lesion, not chosen by result. Synthetic data, short runs: "
-        "read the table before you conclude anything.",
+        f"The test slices on which {names[0]} and {names[-1]} differ most, for better or worse; first of "
+        f"{len(facts['seeds'])} seeds, last of {facts['methods'][0]['epochs']} epochs. Synthetic data: read "
+        "the table before you conclude anything.",
         fontsize=8, color=MUTED,
     )  # fmt: skip
