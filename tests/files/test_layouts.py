@@ -9,7 +9,8 @@ from PIL import Image
 from boundaryloss.files.errors import UserError
 from boundaryloss.files.labels import IGNORE
 from boundaryloss.files.layouts import find_images
-from boundaryloss.training.data.cases import find_cases, read_case
+from boundaryloss.training.data.cases import find_cases
+from boundaryloss.training.data.decoded import read_case
 from boundaryloss.training.data.slices import Slices
 
 REGIONS = {"background": 0, "whole": [1, 2], "core": [2]}

@@ -10,7 +10,8 @@ from boundaryloss.files.errors import UserError
 from boundaryloss.files.labels import IGNORE, class_indices
 from boundaryloss.files.layouts import find_images, find_labels, read_layout
 from boundaryloss.training.config import TrainConfig
-from boundaryloss.training.data.cases import find_cases, read_case
+from boundaryloss.training.data.cases import find_cases
+from boundaryloss.training.data.decoded import read_case
 from boundaryloss.training.data.rundata import RunData, load_data
 
 QUIET = TrainConfig(validation=0)

@@ -21,6 +21,7 @@ from boundaryloss.files.read import (
     read_label_map,
     read_labels,
     read_raw,
+    scale_image,
     scaled_by_type,
     stem,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "read_toml",
     "reading",
     "same_grid",
+    "scale_image",
     "scaled_by_type",
     "stem",
     "write_csv",

@@ -41,14 +41,17 @@ def read_image(path: Path, windows: Sequence[Sequence[float]] = ()) -> tuple[np.
     there) goes from its own percentiles 0.5 and 99.5 to 0 and 1, channel by channel.
     """
     array, spacing = read_raw(path)
+    return scale_image(array, windows), spacing
+
+
+def scale_image(array: np.ndarray, windows: Sequence[Sequence[float]] = ()) -> np.ndarray:
+    """Return what `read_image` makes of the values that `read_raw` gives."""
     if array.dtype == np.bool_:
-        return array.astype(np.float32), spacing
+        return array.astype(np.float32)
     if array.dtype == np.uint8 and not any(windows):
-        return array.astype(np.float32) / np.float32(255), spacing
+        return array.astype(np.float32) / np.float32(255)
     windows = windows or [()] * len(array)
-    return np.stack(
-        [_rescale(channel, window) for channel, window in zip(array, windows, strict=True)]
-    ), spacing
+    return np.stack([_rescale(channel, window) for channel, window in zip(array, windows, strict=True)])
 
 
 def scaled_by_type(array: np.ndarray) -> bool:

@@ -26,8 +26,8 @@ from boundaryloss.files import (
 from boundaryloss.training.callbacks import Progress
 from boundaryloss.training.checkpoints import UNFIT, newest_checkpoint, read_checkpoint
 from boundaryloss.training.config import TrainConfig, from_dict
-from boundaryloss.training.data.cases import read_case
 from boundaryloss.training.data.checks import check_scale, oriented
+from boundaryloss.training.data.decoded import read_case
 from boundaryloss.training.data.slices import collate
 from boundaryloss.training.data.volumes import FileGrid, Volumes
 from boundaryloss.training.model.module import SegmentationModule

@@ -5,7 +5,7 @@ order of their file, so a prediction lies on its image voxel by voxel.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +17,12 @@ from boundaryloss.files import (
     UserError,
     check_label_values,
     checked_spacing,
-    class_indices,
     group_names,
-    read_image,
-    read_labels,
     read_layout,
 )
 from boundaryloss.training.data.checks import Found, ct_windows, inspect
+from boundaryloss.training.data.decoded import Decoded
 from boundaryloss.training.data.split import TEST_SHARE, split_names
-from boundaryloss.training.task import Task
 
 
 @dataclass(frozen=True)
@@ -42,6 +39,7 @@ class Collection:
     patients: dict[str, str]  # by the name of every case of the dataset
     windows: tuple[tuple[float, ...], ...] = ()  # by channel, as `read_image` takes them
     skipped: tuple[str, ...] = ()  # a line about each bad case
+    decoded: dict[str, Decoded] = field(default_factory=dict, compare=False, repr=False)  # slices
 
     @property
     def num_classes(self) -> int:
@@ -109,12 +107,23 @@ def find_cases(
         fold=fold,
         split=split,
     )
+    decoded: dict[str, Decoded] = {}
+    is_ct = window is None and "CT" in map(str.upper, layout.modalities)
+
+    def keep(case: Case, images: Sequence[np.ndarray], labels: np.ndarray, values: Sequence[int]) -> None:
+        if labels.ndim == 3 or (is_ct and max(image.itemsize for image in images) > 4):
+            return
+        channels = sum(map(len, images))
+        windows = None if is_ct else () if window is None else (tuple(window),) * channels
+        decoded[case.name] = Decoded.of(images, labels, values, windows)
+
     found, problems = inspect(
         [by_name[name] for name in (*train, *test)],
         layout,
         same_spacing=spacing is None,
-        same_scale=window is None and "CT" not in map(str.upper, layout.modalities),
+        same_scale=window is None and not is_ct,
         skip_bad=skip_bad,
+        keep=keep,
     )
     parts = [[by_name[name] for name in names if name in found] for names in (train, test)]
     for part, purpose in zip(parts, ("train", "test"), strict=True):
@@ -142,21 +151,8 @@ def find_cases(
         patients=patients,
         windows=windows if any(windows) else (),
         skipped=tuple(problems),
+        decoded=decoded,
     )
-
-
-def read_case(case: Case, task: Task) -> tuple[np.ndarray, np.ndarray | None]:
-    """The image of a case, float32 (C, *space) in [0, 1], and its class indices (*space) if it has labels."""
-    if len(case.images) == 1:
-        image, _ = read_image(case.image, task.windows)
-    else:
-        windows = [(window,) for window in task.windows] or [()] * len(case.images)
-        parts = zip(case.images, windows, strict=True)
-        image = np.concatenate([read_image(path, window)[0] for path, window in parts])
-    if case.labels is None:
-        return image, None
-    labels = read_labels(case.labels, case.threshold)
-    return image, class_indices(labels, task.label_values, task.ignore_value)
 
 
 def _with_ignore(layout: Layout, ignore: int | None, threshold: float | None) -> Layout:

@@ -22,6 +22,7 @@ from boundaryloss.files import (
 
 SAMPLES = 1000  # voxels of a case that its share in the window of a CT is taken from
 PERCENTILES = (0.5, 99.5)
+Keep = Callable[[Case, Sequence[np.ndarray], np.ndarray, Sequence[int]], None]  # images, labels, values
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,9 @@ class Found:
 
 
 def inspect(
-    cases: Sequence[Case], layout: Layout, *, same_spacing: bool, same_scale: bool, skip_bad: bool
+    cases: Sequence[Case], layout: Layout, *, same_spacing: bool, same_scale: bool, skip_bad: bool, keep: Keep
 ) -> tuple[dict[str, Found], list[str]]:
-    """What each good case has, by name, and a line about each bad one.
+    """What each good case has, by name, and a line about each bad one; `keep` gets its arrays.
 
     Raises:
         UserError: a case is bad and `skip_bad` is not given, or none is good.
@@ -64,7 +65,7 @@ def inspect(
             problems.append(str(error))
 
     for case in cases:
-        attempt(case, lambda case=case: found.update({case.name: _inspect_case(case, layout)}))
+        attempt(case, lambda case=case: found.update({case.name: _inspect_case(case, layout, keep)}))
     if not found:
         raise UserError(f"{layout.folder}: no good case is left; the first problem: {problems[0]}")
     usual = {
@@ -99,7 +100,7 @@ def oriented(values: Sequence[Any], affine: np.ndarray) -> tuple[Any, ...]:
     return tuple(values[axis] for axis in np.argsort(order))
 
 
-def _inspect_case(case: Case, layout: Layout) -> Found:
+def _inspect_case(case: Case, layout: Layout, keep: Keep) -> Found:
     _check_files(case, layout)
     assert case.labels is not None
     images = [read_raw(path) for path in case.images]
@@ -124,7 +125,7 @@ def _inspect_case(case: Case, layout: Layout) -> Found:
         raise UserError(
             f"{case.labels}: label {min(values - declared)} is not in dataset.json; correct one of them"
         )
-    array = np.concatenate([image for image, _ in images])
+    array = images[0][0] if len(images) == 1 else np.concatenate([image for image, _ in images])
     if layout.modalities and len(array) != len(layout.modalities):
         raise _wrong_channels(case, layout, f"{len(array)} channels")
     marked = array[:, np.isin(labels, list(values - {0, layout.ignore}))]
@@ -135,6 +136,7 @@ def _inspect_case(case: Case, layout: Layout) -> Found:
     objects = _count_objects(labels, values - {0, layout.ignore})
     by_type = tuple(scaled_by_type(image) for image, _ in images)
     digest = _digest(array, labels)
+    keep(case, [image for image, _ in images], labels, [*voxels])
     return Found(len(array), tuple(shape), spacing, voxels, objects, foreground, by_type, digest)
 
 

@@ -36,7 +36,7 @@ class RunData:
 
     @classmethod
     def from_collection(cls, collection: Collection, config: TrainConfig | None = None) -> "RunData":
-        """Read slices once, or prepare volumes for reading; volumes need the configuration.
+        """Take the slices that were read, or prepare volumes for reading; volumes need the configuration.
 
         Raises:
             UserError: the patch or the augmentation does not fit the cases.
@@ -45,7 +45,8 @@ class RunData:
         _check_validation(collection, config)
         task = _find_task(collection, config)
         if collection.dimensions == 2:
-            train, test = (Slices.from_cases(part, task) for part in (collection.train, collection.test))
+            parts = (collection.train, collection.test)
+            train, test = (Slices.from_cases(part, task, collection.decoded) for part in parts)
         else:
             train = Volumes(collection.train, task, config.target_spacing, config.cache)
             test = Volumes(collection.test, task, config.target_spacing)

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import Dataset
 
 from boundaryloss.files import Case
-from boundaryloss.training.data.cases import read_case
+from boundaryloss.training.data.decoded import Decoded, read_case
 from boundaryloss.training.task import Task
 
 
@@ -28,9 +28,14 @@ class Slices(Dataset[dict[str, Any]]):
         self.names = [f"{i:04d}" for i in range(len(images))] if names is None else list(names)
 
     @classmethod
-    def from_cases(cls, cases: Sequence[Case], task: Task) -> "Slices":
-        """Read the files of the cases once."""
-        images, labels = zip(*(read_case(case, task) for case in cases), strict=True)
+    def from_cases(
+        cls, cases: Sequence[Case], task: Task, decoded: dict[str, Decoded] | None = None
+    ) -> "Slices":
+        """Take the cases out of `decoded`, or read their files."""
+        ready = {} if decoded is None else decoded
+        images, labels = zip(
+            *(read_case(case, task, ready.pop(case.name, None)) for case in cases), strict=True
+        )
         known = [classes for classes in labels if classes is not None]
         if known and len(known) != len(cases):
             raise ValueError("either all cases have labels or none")

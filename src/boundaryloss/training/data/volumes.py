@@ -25,7 +25,7 @@ from torch.utils.data import Dataset
 
 from boundaryloss.files import Case, UserError, class_indices, read_affine, read_label_map
 from boundaryloss.training.checkpoints import read_checkpoint
-from boundaryloss.training.data.cases import read_case
+from boundaryloss.training.data.decoded import read_case
 from boundaryloss.training.task import Task
 
 KEYS = ("image", "labels")
