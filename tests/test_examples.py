@@ -32,3 +32,8 @@ def test_every_example_is_run():
 def test_hausdorff_example_agrees_with_monai():
     difference, _ = runpy.run_path(str(EXAMPLES / "hausdorff.py"))["compare"](24)
     assert difference < 1e-5
+
+
+def test_every_lesion_example_shares_the_pull_equally():
+    shares = runpy.run_path(str(EXAMPLES / "every_lesion.py"))["main"]()
+    assert shares == pytest.approx([1 / 3] * 3)

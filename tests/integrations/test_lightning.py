@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import CSVLogger
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
-from boundaryloss import Increase, Rebalance, RegionBoundaryLoss
+from boundaryloss import GradientRatio, Increase, LogBoundaryLoss, Rebalance, RegionBoundaryLoss
 from boundaryloss.integrations.lightning import BoundarySchedule
 
 IMAGES = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -85,6 +85,15 @@ def test_boundary_schedule_counts_epochs(tmp_path):
     weights = torch.tensor(module.weights_of_steps)
     expected = torch.tensor([(1, 0), (1, 0), (0.75, 0.25), (0.75, 0.25), (0.5, 0.5), (0.5, 0.5)])
     torch.testing.assert_close(weights, expected)
+
+
+def test_boundary_schedule_starts_warm(tmp_path):
+    weighting = GradientRatio(ratio=0.5, start=1, ramp=0)
+    loss = RegionBoundaryLoss(torch.nn.CrossEntropyLoss(), LogBoundaryLoss(balance_lesions=True), weighting)
+    trainer, module = fit(tmp_path, loss, epochs=2)
+    first, second, third, fourth = (alpha for _, alpha in module.weights_of_steps)
+    assert first == second == third == 0 < fourth  # the first step of epoch 1 measures
+    assert trainer.callback_metrics["loss/boundary_weight"] > 0
 
 
 def test_boundary_schedule_counts_steps_of_the_optimiser(tmp_path):

@@ -365,3 +365,14 @@ def test_dice_ce_boundary_loss_balances_meta_tensors_and_returns_plain_ones():
         value = loss(MetaTensor(LOGITS[2]).requires_grad_(), MetaTensor(LABELS[2]))
         value.backward()
     assert type(value) is torch.Tensor and loss.weights[1] > 0
+
+
+def test_dice_ce_boundary_loss_starts_warm():
+    weighting = GradientRatio(ratio=0.5, start=3, ramp=0)
+    loss = DiceCEBoundaryLoss(to_onehot_y=True, softmax=True, weighting=weighting)
+    values = []
+    for epoch in (0, 2, 3):
+        loss.set_epoch(epoch)
+        values.append(float(loss(LOGITS[2].clone().requires_grad_(), LABELS[2]).detach()))
+    region = DiceCELoss(include_background=True, to_onehot_y=True, softmax=True)(LOGITS[2], LABELS[2])
+    assert values[:2] == [float(region)] * 2 and values[2] != values[0]

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import types
 
 import pytest
 import torch
@@ -102,6 +103,21 @@ def test_with_boundary_of_a_single_region():
     torch.testing.assert_close(
         loss, BoundaryLoss(activation="sigmoid", spacing=SPACING)(logits[0], target[0])
     )
+
+
+def test_warm_start_trainer_begins_at_a_share_of_its_epochs(monkeypatch):
+    class Trainer:  # as if nnU-Net were installed
+        num_epochs = 200
+
+    name = "nnunetv2.training.nnUNetTrainer.nnUNetTrainer"
+    for parent in ("nnunetv2", "nnunetv2.training", "nnunetv2.training.nnUNetTrainer", name):
+        monkeypatch.setitem(sys.modules, parent, types.ModuleType(parent))
+    sys.modules[name].nnUNetTrainer = Trainer
+    monkeypatch.delitem(sys.modules, "boundaryloss.integrations.nnunet.trainer", raising=False)
+    trainer = importlib.import_module("boundaryloss.integrations.nnunet.trainer")
+    monkeypatch.delitem(sys.modules, "boundaryloss.integrations.nnunet.trainer")
+    weighting = trainer.nnUNetTrainerBoundaryWarmStart().weighting
+    assert [weighting.at(epoch) for epoch in (0, 133, 144, 154, 199)] == pytest.approx([0, 0, 0.25, 0.5, 0.5])
 
 
 def test_trainer_without_nnunet_says_what_to_install(monkeypatch):

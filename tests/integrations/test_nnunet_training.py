@@ -38,6 +38,7 @@ SCHEDULES = {
     "Constant": "Constant(",
     "Rebalance": "Rebalance(",
     "Gentle": "Increase(",
+    "WarmStart": "<property",  # of an instance: it depends on the epochs
 }
 DATASETS = {
     "plain": {"labels": LABELS},
@@ -124,6 +125,15 @@ def test_trainer_weighs_by_the_gradients(planned):
     log = train(planned, "2d", "2", epochs=2, **variant)
     first, second = (float(weight) for weight in re.findall(r"boundary weight (\S+)", log))
     assert first == 0 < second < 100
+    assert np.isfinite([float(value) for value in re.findall(r"train_loss (\S+)", log)]).all()
+
+
+@pytest.mark.parametrize("planned", ["plain"], indirect=True)
+def test_trainer_starts_warm(planned):
+    base = "nnUNetTrainerBoundaryWarmStart"
+    log = train(planned, "2d", "3", epochs=7, base=base, weighting=f"trainer.{base}.weighting")
+    *before, last = (float(weight) for weight in re.findall(r"boundary weight (\S+)", log))
+    assert before == [0] * 6 and 0 < last < 100  # it starts at 4.7; the first step after measures
     assert np.isfinite([float(value) for value in re.findall(r"train_loss (\S+)", log)]).all()
 
 

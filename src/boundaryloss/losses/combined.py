@@ -136,7 +136,8 @@ class RegionBoundaryLoss(nn.Module):
                 self._tried = True
                 with torch.no_grad():
                     self.boundary(logits, target, spacing=spacing, mask=mask)
-            self._is_due()
+            if self.training and torch.is_grad_enabled():
+                self._is_due()
             return self.region(logits, target)
         region, boundary = self.terms(logits, target, spacing=spacing, mask=mask)
         return self.weights[0] * region + self.weights[1] * boundary

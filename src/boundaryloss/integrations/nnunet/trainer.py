@@ -64,3 +64,14 @@ class nnUNetTrainerBoundaryRatio(nnUNetTrainerBoundary):  # noqa: N801
 
     weighting = GradientRatio(ratio=0.5, ramp=50)
     form = LogBoundaryLoss
+
+
+class nnUNetTrainerBoundaryWarmStart(nnUNetTrainerBoundary):  # noqa: N801
+    """nnU-Net's loss alone for two thirds of the epochs, then with the log form, at half of its gradient."""
+
+    form = LogBoundaryLoss
+
+    @property
+    def weighting(self) -> GradientRatio:
+        """The ratio, reached after another tenth of the epochs."""
+        return GradientRatio(ratio=0.5, start=0.67 * self.num_epochs, ramp=self.num_epochs / 10)

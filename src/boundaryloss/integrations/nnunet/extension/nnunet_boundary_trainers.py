@@ -5,6 +5,7 @@ from boundaryloss.integrations.nnunet.trainer import (
     nnUNetTrainerBoundaryConstant,
     nnUNetTrainerBoundaryRatio,
     nnUNetTrainerBoundaryRebalance,
+    nnUNetTrainerBoundaryWarmStart,
 )
 
 __all__ = [
@@ -12,4 +13,5 @@ __all__ = [
     "nnUNetTrainerBoundaryConstant",
     "nnUNetTrainerBoundaryRatio",
     "nnUNetTrainerBoundaryRebalance",
+    "nnUNetTrainerBoundaryWarmStart",
 ]
