@@ -133,16 +133,19 @@ private:
 
     void unite_rows(std::span<const Run> earlier, std::size_t other, std::span<const Run> later,
                     std::size_t r) {
-        auto a = earlier.begin();
-        auto b = later.begin();
-        while (a != earlier.end() && b != later.end()) {
-            if (a->end >= b->begin && b->end >= a->begin)
+        const Run *a = earlier.data(), *b = later.data();
+        const Run *const last_a = a + earlier.size(), *const last_b = b + later.size();
+        while (a != last_a && b != last_b) {
+            if ((a->end >= b->begin) & (b->end >= a->begin))
                 unite(other * width_ + a->begin, r * width_ + b->begin);
-            a->end < b->end ? ++a : ++b;
+            const bool next = a->end < b->end;  // without a branch, which nobody could predict
+            a += next;
+            b += !next;
         }
     }
 
     void unite(std::size_t a, std::size_t b) {
+        if (get(a) == get(b)) return;
         a = shortened(a);
         b = shortened(b);
         if (a != b) set(std::max(a, b), std::min(a, b));
@@ -150,9 +153,8 @@ private:
 
     std::size_t shortened(std::size_t i) {
         for (std::size_t up; (up = get(i)) != i; i = up) {
-            const std::size_t further = get(up);
-            set(i, further);
-            up = further;
+            up = get(up);
+            set(i, up);
         }
         return i;
     }
