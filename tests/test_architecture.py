@@ -36,7 +36,14 @@ MAY_IMPORT = {  # besides itself; downward in this list
     "commands": {"files", "distance", "training"},
     "cli": {"files", "scoring", "training", "training.settings", "report", "comparison", "commands"},
 }
-SETTINGS = ("config", "task", "processes", "signals", "checkpoints")  # what every part of a run needs
+SETTINGS = (
+    "config",
+    "rules",
+    "task",
+    "processes",
+    "signals",
+    "checkpoints",
+)  # what every part of a run needs
 FRAMEWORKS = {
     "distance": {"torch"},
     "losses": {"torch"},

@@ -1,3 +1,5 @@
+import dataclasses
+import json
 import signal
 import subprocess
 import sys
@@ -11,8 +13,19 @@ from PIL import Image
 
 from boundaryloss import cli
 from boundaryloss.training.callbacks import Steps
+from boundaryloss.training.config import TrainConfig
 
-COMMANDS = ("demo", "train", "predict", "evaluate", "compare", "convert", "distmap", "nnunet-path")
+COMMANDS = (
+    "demo",
+    "train",
+    "settings",
+    "predict",
+    "evaluate",
+    "compare",
+    "convert",
+    "distmap",
+    "nnunet-path",
+)
 
 
 @pytest.fixture
@@ -48,7 +61,8 @@ def test_help_lists_the_commands_and_loads_nothing_heavy():
         "for command in ([], *([name] for name in sys.argv[1:])):\n"
         "    try: cli.main([*command, '--help'])\n"
         "    except SystemExit as e: assert not e.code\n"
-        "heavy = {'torch', 'monai', 'lightning', 'matplotlib', 'scipy', 'rich'} & set(sys.modules)\n"
+        "heavy = {'torch', 'monai', 'lightning', 'matplotlib', 'scipy', 'rich', 'pydantic'}\n"
+        "heavy &= set(sys.modules)\n"
         "print(sorted(heavy), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code, *COMMANDS], capture_output=True, text=True)
@@ -245,3 +259,13 @@ def test_print_summary_has_a_row_per_label_within_80_columns(capsys, count):
     for index in range(count):
         (line,) = (line for line in table if line.lstrip().startswith(str(65000 + index)))
         assert line.count("0.9375") == 6 and "1234" in line
+
+
+def test_settings_lists_every_field_and_prints_a_schema(capfd):
+    assert run("settings") == 0
+    listed = capfd.readouterr().out
+    assert run("settings", "--schema") == 0
+    schema = json.loads(capfd.readouterr().out)
+    names = {field.name for field in dataclasses.fields(TrainConfig)}
+    assert set(schema["properties"]) == names and schema["additionalProperties"] is False
+    assert all(f"{name} = " in listed and schema["properties"][name]["description"] for name in names)

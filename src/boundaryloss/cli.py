@@ -1,4 +1,4 @@
-"""The command `boundaryloss`: demo, train, predict, evaluate, compare, convert, distmap, nnunet-path.
+"""The command `boundaryloss`: train, settings, predict, evaluate, compare and smaller ones.
 
 Whatever is heavy is imported inside the commands, so that `--help` answers at once.
 """
@@ -25,11 +25,13 @@ EXTRA = {
     "monai",
     "nibabel",
     "PIL",
+    "pydantic",
     "rich",
     "scipy",
     "tensorboard",
     "tifffile",
     "tomli",
+    "tomli_w",
 }
 FOLDER = click.Path(path_type=Path)
 SHOWN = (  # of the summary
@@ -145,7 +147,7 @@ def demo(out: Path, seeds: int) -> None:
 @click.option("--fold", type=int, help="Which fold to test on.  [default: 0]")
 @click.option("--labels", help="File values to keep as classes, e.g. 3 or 1,3; all others become background.")
 @click.option("--test-prefix", multiple=True, help="Test on the names that begin so; may be repeated.")
-@click.option("--config", type=FOLDER, help="TOML file with settings; options given here win over it.")
+@click.option("--config", type=FOLDER, help="TOML file (see `boundaryloss settings`); options win over it.")
 @click.option("--devices", type=int, help="GPUs, or processes on the CPU, on each machine.  [default: 1]")
 @click.option("--nodes", type=int, help="Machines.  [default: 1]")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out; start it if there is none.")
@@ -216,6 +218,21 @@ def train(
         summary = train_run(cases, chosen, out, on_step=on_step, resume=resume)
     if first:
         _print_summary(summary, out)
+
+
+@cli.command()
+@click.option("--schema", is_flag=True, help="Print a JSON schema, for an editor that checks TOML.")
+def settings(schema: bool) -> None:
+    """List what `train --config` and experiments can set: name, default, meaning."""
+    import json
+
+    from boundaryloss.training.config import describe_settings, settings_schema
+
+    if schema:
+        click.echo(json.dumps(settings_schema(), indent=2))
+        return
+    for name, default, meaning in describe_settings():
+        click.echo(f"{name} = {default}\n{click.wrap_text(meaning, 100, '    ', '    ')}")
 
 
 @cli.command()

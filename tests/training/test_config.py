@@ -69,21 +69,22 @@ def test_make_weighting_builds_what_is_named(weighting, options, expected):
         ({"epochs": "ten"}, "epochs must be a whole number"),
         ({"epochs": True}, "epochs must be a whole number"),
         ({"learning_rate": float("nan")}, "learning_rate must be"),
-        ({"seed": -1}, "seed must not be negative"),
-        ({"halve_after": -1}, "halve_after must not be negative"),
+        ({"seed": -1}, "seed must be greater than or equal to 0, got -1"),
+        ({"halve_after": -1}, "halve_after must be greater than or equal to 0"),
         ({"halve_after": 5, "validation": 0}, "halve_after watches the validation share"),
         ({"halve_after": 5, "decay": True}, "choose one"),
         ({"decay": 0.9}, "decay must be true or false"),
-        ({"validation": 1.0}, "validation is a share"),
-        ({"features": [8, 8]}, "five"),
-        ({"spacing": [1.0, 0.0]}, "spacing must be two positive"),
+        ({"validation": 1.0}, "validation must be less than 1, got 1.0"),
+        ({"features": [8, 8]}, "features must have at least 3 items"),
+        ({"features": [8, 8, 8]}, "five"),
+        ({"spacing": [1.0, 0.0]}, "spacing \\(at 2\\) must be greater than 0"),
         ({"labels": 3}, "labels must be a list"),
-        ({"ignore": 0}, "ignore must be a value from 1 to 65535"),
+        ({"ignore": 0}, "ignore must be greater than or equal to 1, got 0"),
         ({"ignore": 2.0}, "ignore must be a whole number"),
         ({"ignore": True}, "ignore must be a whole number"),
         ({"ignore": 3, "labels": [3]}, "3 is one of the labels to keep"),
         ({"threshold": "half"}, "threshold must be a number"),
-        ({"threshold": float("nan")}, "threshold must be from 0"),
+        ({"threshold": float("nan")}, "threshold must be a finite number"),
         ({"threshold": 127, "ignore": 9}, "threshold leaves nothing but 0 and 1"),
         ({"split": "^(.+)_"}, "split must be a table"),
         ({"split": {"patient": "^(.+)_"}}, "unknown setting in .split.: 'patient'"),
@@ -102,3 +103,33 @@ def test_read_config_missing_file_and_bad_toml(tmp_path):
     (tmp_path / "bad.toml").write_text("epochs = = 3")
     with pytest.raises(UserError, match="not valid TOML"):
         read_config(tmp_path / "bad.toml")
+
+
+WRONG = [
+    "3\n",
+    -1,
+    3.5,
+    True,
+    float("nan"),
+    float("inf"),
+    [],
+    ["x\ny"],
+    [[1]],
+    {"x": "y"},
+    {},
+    None,
+    10**30,
+    b"x",
+]
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(TrainConfig)])
+def test_from_dict_takes_a_value_or_says_one_line(name):
+    refused = 0
+    for value in WRONG:
+        try:
+            from_dict({name: value})
+        except UserError as error:
+            refused += 1
+            assert "\n" not in str(error) and "pydantic" not in str(error)
+    assert refused
