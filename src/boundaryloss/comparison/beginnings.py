@@ -50,7 +50,8 @@ def find_beginnings(experiment: Experiment) -> Iterator[Beginning]:
     groups: dict[str, list[tuple[Run, int]]] = {}
     for run in experiment.runs():
         key = json.dumps([run.fold, as_dict(_region_alone(run.config))])
-        groups.setdefault(key, []).append((run, epochs_alone(run.config)))
+        length = min(epochs_alone(run.config), run.config.epochs - 1)  # something is left for the run itself
+        groups.setdefault(key, []).append((run, length))
     for group in groups.values():
         lengths = [length for _, length in group]
         epochs = max(lengths, key=lambda n: n * (sum(length >= n for length in lengths) - 1))
