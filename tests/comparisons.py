@@ -1,9 +1,22 @@
 """Directories as a comparison leaves them, with numbers drawn by chance and nothing trained."""
 
-import csv
-import json
-
 import numpy as np
+
+from boundaryloss.report.store import (
+    CASES,
+    COMPARISON,
+    HISTORY,
+    POINTS,
+    RUN,
+    CaseScores,
+    ComparisonRecord,
+    Epoch,
+    MethodRecord,
+    OperatingPoint,
+    RunRecord,
+    write_record,
+    write_table,
+)
 
 THRESHOLDS = (0.1, 0.5, 0.9)
 METHODS = {"GDL": None, "GDL + boundary": "GDL"}  # name -> baseline
@@ -16,33 +29,33 @@ def write_made(out, *, title="made", methods=None, seeds=(0, 1, 2), cases=7, lab
     names = [f"case{index}" for index in range(cases)]
     truth = np.zeros((side, side), np.uint8)
     truth[4:9, 4:9] = 1
-    facts = {
-        "title": title,
-        "data": "data",
-        "seeds": seeds,
-        "folds": [[]],
-        "labels": labels,
-        "spacing": [1.0, 1.0],
-        "train_cases": [3],
-        "groups": {name: name for name in names},
-        "thresholds": THRESHOLDS,
-        "experiment": f"title = {title!r}",
-        "methods": [],
-    }
+    described = []
     for index, (method, baseline) in enumerate(methods.items()):
         runs = [f"m{index}-fold0-seed{seed}" for seed in seeds]
-        described = {"name": method, "baseline": baseline, "loss": "gdl", "epochs": epochs, "runs": runs}
-        facts["methods"].append(described)
+        described.append(MethodRecord(method, baseline, "gdl", epochs, runs))
         for seed, run in zip(seeds, runs, strict=True):
             folder = out / "runs" / run
             folder.mkdir(parents=True)
-            _write(folder / "cases.csv", [_case(rng, n, v, index) for n in names for v in labels])
+            write_table(folder / CASES, [_case(rng, n, v, index) for n in names for v in labels])
             points = [_point(n, v, t) for n in names for v in labels for t in THRESHOLDS]
-            _write(folder / "operating_points.csv", points)
-            _write(folder / "metrics.csv", [_epoch(index) for index in range(epochs)])
+            write_table(folder / POINTS, points)
+            write_table(folder / HISTORY, [_epoch(index) for index in range(epochs)])
             np.savez_compressed(folder / "planes.npz", **{name: np.roll(truth, index) for name in names})
-            (folder / "run.json").write_text(json.dumps(_run(seed, cases)))
-    (out / "comparison.json").write_text(json.dumps(facts))
+            write_record(folder / RUN, _run(method, seed, cases))
+    record = ComparisonRecord(
+        title=title,
+        data="data",
+        seeds=list(seeds),
+        folds=[[]],
+        labels=list(labels),
+        spacing=[1.0, 1.0],
+        train_cases=[3],
+        groups={name: name for name in names},
+        thresholds=list(THRESHOLDS),
+        experiment=f"title = {title!r}",
+        methods=described,
+    )
+    write_record(out / COMPARISON, record)
     grey = rng.integers(0, 255, truth.shape).astype(np.uint8)
     images = {f"{kind}/{n}": a for n in names for kind, a in (("image", grey), ("truth", truth))}
     np.savez_compressed(out / "images.npz", **images)
@@ -51,31 +64,24 @@ def write_made(out, *, title="made", methods=None, seeds=(0, 1, 2), cases=7, lab
 
 def _case(rng, name, label, better):
     dice = 0.5 + 0.1 * better + 0.1 * rng.random()
-    counts = {"missed": 0, "lesions": 3, "lesions_found": 2, "false_lesions": int(rng.integers(3))}
-    return {"name": name, "label": label, "dice": dice, "hd95_mm": 3.0, "hd95_penalised_mm": 3.0, **counts}
+    zero = {"missed": 0, "false_alarm": 0, "both_empty": 0, "truth_mm3": None, "prediction_mm3": None}
+    counts = {"lesions": 3, "lesions_found": 2, "false_lesions": int(rng.integers(3)), "predicted_lesions": 4}
+    sizes = {"truth_mm2": 25.0, "prediction_mm2": 25.0, "nsd": 0.5, "nsd_tolerance_mm": 1.0}
+    lengths = {"hd95_mm": 3.0, "hd95_penalised_mm": 3.0, "assd_mm": 1.0}
+    return CaseScores(name, label, dice, **lengths, **zero, **counts, **sizes)
 
 
 def _point(name, label, threshold):
     found = {0.1: 3, 0.5: 2, 0.9: 1}[threshold]
-    counts = {"lesions": 3, "lesions_found": found, "false_lesions": found, "dice": 0.5}
-    return {"name": name, "label": label, "threshold": threshold, **counts}
+    return OperatingPoint(name, label, threshold, 3, lesions_found=found, false_lesions=found, dice=0.5)
 
 
 def _epoch(epoch):
-    row = {"epoch": epoch, "loss": 1.0, "region": 1.0, "validation_dice": 0.5}
-    return {**row, **dict.fromkeys(("region_weight", "boundary_weight"), 1.0), "boundary": 0.1} | {
-        "region_gradient": 0.2 + epoch,
-        "boundary_gradient": 0.002 + epoch / 9,
-    }
+    terms = {"loss": 1.0, "region": 1.0, "boundary": 0.1, "validation_dice": 0.5}
+    weights = {"region_weight": 1.0, "boundary_weight": 1.0}
+    gradients = {"region_gradient": 0.2 + epoch, "boundary_gradient": 0.002 + epoch / 9}
+    return Epoch(epoch, **terms, **weights, **gradients)
 
 
-def _run(seed, cases):
-    facts = {"fold": 0, "seed": seed, "seconds": 1.0, "finished": "2026-01-01 00:00", "hardware": "a machine"}
-    return {**facts, "train_cases": 3, "test_cases": cases, "versions": {"torch": "2.0"}}
-
-
-def _write(path, rows):
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+def _run(method, seed, cases):
+    return RunRecord(method, 0, seed, 0, 1.0, "2026-01-01 00:00", 3, cases, "a machine", {"torch": "2.0"})

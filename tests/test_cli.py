@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -254,7 +255,8 @@ def test_evaluate_judges_only_what_is_predicted_when_told(folder):
 @pytest.mark.parametrize("count", [1, 117])
 def test_print_summary_has_a_row_per_label_within_80_columns(capsys, count):
     row = dict.fromkeys(cli.SHOWN, 0.9375) | {"cases": 100, "cases_with_truth": 100, "hd95_mm": 1234.5}
-    cli._print_summary([{**row, "label": 65000 + index} for index in range(count)], Path("scores"))
+    rows = [SimpleNamespace(**{**row, "label": 65000 + index}) for index in range(count)]
+    cli._print_summary(rows, Path("scores"))
     *table, last = capsys.readouterr().out.splitlines()
     assert last.endswith("summary.csv") and max(map(len, table)) <= 80 and "…" not in "".join(table)
     for index in range(count):

@@ -29,6 +29,8 @@ PAGES = [
         "losses.log",
         "metrics.distances",
         "schedules",
+        "scoring.cases",
+        "scoring.thresholds",
         "training.model.networks",
         "integrations.lightning",
         "integrations.monai.losses",

@@ -25,7 +25,7 @@ STYLES = {  # by what is added to the partner
 
 def draw_curves(axes: Axes, results: Results, partner: str) -> None:
     """One line per method, the mean of its seeds at each threshold, with a mark at 0.5."""
-    (label,) = results.facts["labels"]
+    (label,) = results.facts.labels
     at = int(np.abs(results.thresholds - 0.5).argmin())
     for method in results.methods:
         base, _, added = method.name.partition(" + ")
@@ -50,7 +50,7 @@ def main(out: Path, folders: list[Path]) -> None:
     for column, results in enumerate(map(read_results, folders)):
         for row, partner in enumerate(PARTNERS):
             draw_curves(grid[row, column], results, partner)
-        grid[0, column].set_title(results.facts["title"].partition(": ")[2].partition(",")[0], fontsize=9)
+        grid[0, column].set_title(results.facts.title.partition(": ")[2].partition(",")[0], fontsize=9)
         grid[-1, column].set_xlabel("false lesions per case")
     for axes, partner in zip(grid[:, 0], PARTNERS, strict=True):
         axes.set_ylabel(f"{partner}: lesions found")

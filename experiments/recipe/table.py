@@ -10,7 +10,6 @@ With `--pairs` a row is a partner without and with the log form, bold where the 
 """
 
 import argparse
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ import numpy as np
 from boundaryloss.report.findings import curve, equal_sensitivity
 from boundaryloss.report.results import MEASURES, Method, Results, read_results
 from boundaryloss.report.statistics import Difference, by_unit, difference, ratio
+from boundaryloss.report.store import POINTS, OperatingPoint, read_table
 
 CONTROL = ", no distance"
 COLUMNS = ("dice", "tuned", "hd95_penalised_mm", "lesion_sensitivity", "lesion_f1")
@@ -31,15 +31,14 @@ HEAD = (
 
 def tuned_dice(out: Path, results: Results, method: Method) -> np.ndarray:
     """Terms (2, seed, case) of Dice at the best threshold, which the other half of the cases chooses."""
-    facts = results.facts["methods"][method.index]
+    facts = results.facts.methods[method.index]
     place = {case: index for index, case in enumerate(results.cases)}
     level = {value: index for index, value in enumerate(results.thresholds.tolist())}
-    dice = np.full((len(level), len(results.facts["seeds"]), len(place)), np.nan)
-    for name, run in zip(facts["runs"], method.runs, strict=True):
-        seed = results.facts["seeds"].index(run["seed"])
-        with (out / "runs" / name / "operating_points.csv").open(encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                dice[level[float(row["threshold"])], seed, place[row["name"]]] = float(row["dice"] or "nan")
+    dice = np.full((len(level), len(results.facts.seeds), len(place)), np.nan)
+    for name, run in zip(facts.runs, method.runs, strict=True):
+        seed = results.facts.seeds.index(run.seed)
+        for row in read_table(out / "runs" / name / POINTS, OperatingPoint):
+            dice[level[row.threshold], seed, place[row.name]] = row.dice
     half = np.arange(len(place)) % 2 == 0
     values = np.empty(dice.shape[1:])
     for mine in (half, ~half):
@@ -61,7 +60,7 @@ def cell(value: float, digits: int, change: Difference | None) -> str:
 
 def terms_of(out: Path, results: Results) -> dict[str, dict[str, np.ndarray]]:
     """Method -> measure -> numerators and denominators."""
-    (label,) = results.facts["labels"]
+    (label,) = results.facts.labels
     return {
         method.name: {
             **{measure.key: measure.of(method.columns[label]) for measure in MEASURES},
@@ -75,7 +74,7 @@ def changes(
     results: Results, terms: dict[str, dict[str, np.ndarray]], first: Method, second: Method
 ) -> dict[str, Difference]:
     """The second method against the first, by measure."""
-    (label,) = results.facts["labels"]
+    (label,) = results.facts.labels
     before, after = terms[first.name], terms[second.name]
     found = {
         key: difference(by_unit(before[key], results.units), by_unit(after[key], results.units))
@@ -97,12 +96,10 @@ def equal_share(change: Difference, false: float) -> str:
 def print_table(out: Path) -> None:
     """A row per method, then what the distance adds: the log form against the same without distances."""
     results = read_results(out)
-    (label,) = results.facts["labels"]
+    (label,) = results.facts.labels
     terms = terms_of(out, results)
     at = int(np.abs(results.thresholds - 0.5).argmin())
-    print(
-        f"\n### {results.facts['title']}: {len(results.cases)} cases, {len(results.facts['seeds'])} seeds\n"
-    )
+    print(f"\n### {results.facts.title}: {len(results.cases)} cases, {len(results.facts.seeds)} seeds\n")
     print("| " + " | ".join(HEAD) + " |\n|" + "---|" * len(HEAD))
     false = {}
     for method in results.methods:
@@ -135,7 +132,7 @@ def print_pairs(folders: list[Path]) -> None:
     print("|" + "---|" * 8)
     for out in folders:
         results = read_results(out)
-        (label,) = results.facts["labels"]
+        (label,) = results.facts.labels
         terms = terms_of(out, results)
         at = int(np.abs(results.thresholds - 0.5).argmin())
         for partner in results.methods:
@@ -143,7 +140,7 @@ def print_pairs(folders: list[Path]) -> None:
                 continue
             log = results.method(f"{partner.name} + log")
             change = changes(results, terms, partner, log)
-            cells = [results.facts["title"].partition(": ")[2].partition(",")[0], partner.name]
+            cells = [results.facts.title.partition(": ")[2].partition(",")[0], partner.name]
             for key in COLUMNS:
                 before, after = (float(ratio(terms[one.name][key]).mean()) for one in (partner, log))
                 mark = "**" if change[key].low * change[key].high > 0 else ""

@@ -7,7 +7,7 @@ import errno
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -319,7 +319,7 @@ def evaluate(
     Labels are judged one by one; regions that the dataset.json of nnU-Net declares, region by region, each
     named by its value of regions_class_order.
     """
-    from boundaryloss.scoring.folders import evaluate as evaluate_folders
+    from boundaryloss.scoring import evaluate as evaluate_folders
 
     steps = _numbers(spacing, float, "--spacing takes numbers such as 0.8,0.5")
     keep = _numbers(labels, int, "--labels takes whole numbers such as 3 or 1,3")
@@ -446,7 +446,7 @@ def _read_own_config(path: Path, **settings: Any) -> Any:
     return read_config(path, **settings)
 
 
-def _print_summary(rows: list[dict[str, Any]], out: Path) -> None:
+def _print_summary(rows: Sequence[Any], out: Path) -> None:
     """Print a row per label, of the measures that fit 80 columns; the file has all."""
     import rich.box
     from rich.console import Console
@@ -456,7 +456,7 @@ def _print_summary(rows: list[dict[str, Any]], out: Path) -> None:
     for name in SHOWN:
         table.add_column(name.replace("_", "\n"), justify="right", overflow="fold", vertical="bottom")
     for row in rows:
-        values = [row[name] for name in SHOWN]
+        values = [getattr(row, name) for name in SHOWN]
         table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in values))
     Console().print(table)
     click.echo(f"all measures: {out / 'summary.csv'}")

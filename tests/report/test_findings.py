@@ -25,8 +25,8 @@ def test_read_results_agrees_with_the_files(comparison, results):
     with (comparison / "runs/gdl-boundary-fold1-seed1/cases.csv").open(newline="") as file:
         row = next(csv.DictReader(file))
     columns, case = results.method("GDL + boundary").columns[3], results.cases.index(row["name"])
-    assert columns["hd95_penalised_mm"][1, case] == float(row["hd95_penalised_mm"])
-    assert columns["lesions"].shape == (2, 14) and np.isfinite(columns["lesions"]).all()
+    assert columns.hd95_penalised_mm[1, case] == float(row["hd95_penalised_mm"])
+    assert columns.lesions.shape == (2, 14) and np.isfinite(columns.lesions).all()
 
 
 def test_find_all_tests_every_measure_of_every_pair(results):

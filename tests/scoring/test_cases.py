@@ -1,11 +1,14 @@
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
 from boundaryloss.files.write import write_csv
-from boundaryloss.scoring.cases import case_metrics, objects_of, summarise, surface_metrics
+from boundaryloss.scoring import case_metrics, objects_of, summarise
+from boundaryloss.scoring.surfaces import surface_metrics
 
 
 def one(prediction, truth, spacing=None):
@@ -24,16 +27,16 @@ def block(shape, *corners):
 def test_case_metrics_perfect_prediction():
     truth = block((10, 12), (2, 5), (3, 7))
     row = one(truth, truth, (2.0, 0.5))
-    assert (row["dice"], row["hd95_mm"], row["hd95_penalised_mm"]) == (1.0, 0.0, 0.0)
-    assert (row["lesions"], row["lesions_found"], row["false_lesions"], row["missed"]) == (1, 1, 0, 0)
-    assert row["truth_mm2"] == row["prediction_mm2"] == 12.0
+    assert (row.dice, row.hd95_mm, row.hd95_penalised_mm) == (1.0, 0.0, 0.0)
+    assert (row.lesions, row.lesions_found, row.false_lesions, row.missed) == (1, 1, 0, 0)
+    assert row.truth_mm2 == row.prediction_mm2 == 12.0
 
 
 def test_case_metrics_one_column_beside_the_other_is_as_far_as_the_spacing():
     truth, prediction = block((9, 20), (2, 7), (3, 4)), block((9, 20), (2, 7), (9, 10))
-    assert one(prediction, truth)["hd95_mm"] == 6.0
-    assert one(prediction, truth, (1.0, 0.5))["hd95_mm"] == 3.0
-    assert one(prediction.T, truth.T, (2.5, 1.0))["hd95_mm"] == 15.0
+    assert one(prediction, truth).hd95_mm == 6.0
+    assert one(prediction, truth, (1.0, 0.5)).hd95_mm == 3.0
+    assert one(prediction.T, truth.T, (2.5, 1.0)).hd95_mm == 15.0
 
 
 def test_case_metrics_hd95_is_a_percentile_of_each_direction():
@@ -41,38 +44,36 @@ def test_case_metrics_hd95_is_a_percentile_of_each_direction():
     truth = block((15, 20), (0, 1), (0, 20))
     prediction = truth | block((15, 20), (10, 11), (4, 5))
     expected = np.percentile([0.0] * 20 + [10.0], 95)
-    assert one(prediction, truth)["hd95_mm"] == pytest.approx(expected)
-    assert one(truth, prediction)["hd95_mm"] == pytest.approx(expected)
+    assert one(prediction, truth).hd95_mm == pytest.approx(expected)
+    assert one(truth, prediction).hd95_mm == pytest.approx(expected)
     two = prediction | block((15, 20), (10, 11), (9, 10))
-    assert one(two, truth)["hd95_mm"] == pytest.approx(9.5, rel=1e-5)  # the 21st of 22 is at 95.2 %
+    assert one(two, truth).hd95_mm == pytest.approx(9.5, rel=1e-5)  # the 21st of 22 is at 95.2 %
 
 
 def test_case_metrics_3d_anisotropic():
     truth, prediction = block((12, 6, 6), (1, 3), (2, 4), (2, 4)), block((12, 6, 6), (5, 7), (2, 4), (2, 4))
     row = one(prediction, truth, (3.0, 1.0, 1.0))
     # layers 1 and 2 against 5 and 6: half of the distances are 3 layers, half 4
-    assert row["hd95_mm"] == pytest.approx(np.percentile([9.0, 12.0] * 4, 95)) == 12.0
-    assert (row["dice"], row["false_lesions"], row["lesions_found"]) == (0.0, 1, 0)
-    assert row["truth_mm3"] == 24.0
+    assert row.hd95_mm == pytest.approx(np.percentile([9.0, 12.0] * 4, 95)) == 12.0
+    assert (row.dice, row.false_lesions, row.lesions_found) == (0.0, 1, 0)
+    assert row.truth_mm3 == 24.0
 
 
 def test_case_metrics_dice_by_hand():
     truth, prediction = block((8, 8), (0, 2), (0, 4)), block((8, 8), (1, 3), (0, 3))
-    assert one(prediction, truth)["dice"] == 2 * 3 / (8 + 6)
+    assert one(prediction, truth).dice == 2 * 3 / (8 + 6)
 
 
 def test_case_metrics_miss_false_alarm_and_both_empty():
     empty, full = np.zeros((30, 40), np.uint8), block((30, 40), (3, 6), (3, 6))
     diagonal = 100.0  # of 60 x 80 mm
     miss, alarm, both = (one(p, t, (2.0, 2.0)) for p, t in ((empty, full), (full, empty), (empty, empty)))
-    assert (miss["missed"], alarm["false_alarm"], both["both_empty"]) == (1, 1, 1)
-    assert (
-        sum(row[key] for row in (miss, alarm, both) for key in ("missed", "false_alarm", "both_empty")) == 3
-    )
-    assert (miss["dice"], alarm["dice"]) == (0, 0) and np.isnan(both["dice"])
-    assert all(np.isnan(row["hd95_mm"]) for row in (miss, alarm, both))
-    assert [row["hd95_penalised_mm"] for row in (miss, alarm, both)] == [diagonal, diagonal, 0.0]
-    assert (miss["lesions"], miss["lesions_found"], alarm["false_lesions"]) == (1, 0, 1)
+    assert (miss.missed, alarm.false_alarm, both.both_empty) == (1, 1, 1)
+    assert sum(row.missed + row.false_alarm + row.both_empty for row in (miss, alarm, both)) == 3
+    assert (miss.dice, alarm.dice) == (0, 0) and np.isnan(both.dice)
+    assert all(np.isnan(row.hd95_mm) for row in (miss, alarm, both))
+    assert [row.hd95_penalised_mm for row in (miss, alarm, both)] == [diagonal, diagonal, 0.0]
+    assert (miss.lesions, miss.lesions_found, alarm.false_lesions) == (1, 0, 1)
 
 
 def test_case_metrics_counts_lesions_with_diagonal_neighbours_as_one():
@@ -84,21 +85,21 @@ def test_case_metrics_counts_lesions_with_diagonal_neighbours_as_one():
     prediction[5, 8] = prediction[6, 9] = 1  # one false lesion
     prediction[10, 10] = 1  # another
     row = one(prediction, truth)
-    assert (row["lesions"], row["lesions_found"], row["false_lesions"]) == (2, 1, 2)
+    assert (row.lesions, row.lesions_found, row.false_lesions) == (2, 1, 2)
 
 
 def test_case_metrics_one_prediction_over_two_lesions_finds_both():
     truth = np.zeros((5, 9), np.uint8)
     truth[2, 1] = truth[2, 7] = 1
     row = one(block((5, 9), (2, 3), (1, 8)), truth)
-    assert (row["lesions"], row["lesions_found"], row["false_lesions"]) == (2, 2, 0)
+    assert (row.lesions, row.lesions_found, row.false_lesions) == (2, 2, 0)
 
 
 def test_case_metrics_has_a_row_for_every_class_by_its_file_value():
     truth = np.array([[0, 1, 2], [0, 1, 0]])
     rows = case_metrics(truth, truth, objects_of((0, 7, 3, 9)), spacing=(1, 1), name="x")
-    assert [(row["label"], row["dice"]) for row in rows[:2]] == [(7, 1.0), (3, 1.0)]
-    assert (rows[2]["label"], rows[2]["both_empty"]) == (9, 1)
+    assert [(row.label, row.dice) for row in rows[:2]] == [(7, 1.0), (3, 1.0)]
+    assert (rows[2].label, rows[2].both_empty) == (9, 1)
 
 
 def test_case_metrics_judges_regions_by_what_they_hold():
@@ -106,7 +107,7 @@ def test_case_metrics_judges_regions_by_what_they_hold():
     objects = objects_of((0, 10, 20, 30), regions=((1, 2, 3), (2, 3)), painted=(1, 2))
     assert objects == {10: (1, 2, 3), 20: (2, 3)}
     whole, core = case_metrics(prediction, truth, objects, spacing=(1, 1), name="x")
-    assert (whole["label"], whole["dice"]) == (10, 2 * 3 / 8) and (core["label"], core["dice"]) == (20, 0.5)
+    assert (whole.label, whole.dice) == (10, 2 * 3 / 8) and (core.label, core.dice) == (20, 0.5)
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.7, 2.0), (3.0, 1.0, 0.5)])
@@ -117,9 +118,9 @@ def test_case_metrics_of_many_labels_are_those_of_each_alone(spacing):
         p, t = (rng.integers(0, 4, shape) * (rng.random(shape) > 0.6) for _ in range(2))
         objects = objects_of(range(0, 50, 10))
         for row in case_metrics(p, t, objects, spacing=spacing, name="x"):
-            index = row["label"] // 10
+            index = row.label // 10
             alone = one(p == index, t == index, spacing)  # in the whole image
-            assert repr({**row, "label": 1}) == repr(alone)
+            assert repr(replace(row, label=1)) == repr(alone)
 
 
 @pytest.mark.parametrize(
@@ -142,19 +143,19 @@ def test_summarise_states_over_how_many_cases():
     empty, full = np.zeros((30, 40), np.uint8), block((30, 40), (3, 6), (3, 6))
     pairs = [(full, full), (empty, full), (empty, empty), (full, empty)]
     (summary,) = summarise(row for p, t in pairs for row in [one(p, t)])
-    assert (summary["cases"], summary["cases_with_truth"]) == (4, 2)
-    assert (summary["dice"], summary["dice_cases"]) == (1 / 3, 3)
-    assert (summary["hd95_mm"], summary["hd95_cases"]) == (0.0, 1)
-    assert summary["hd95_penalised_mm"] == (50 + 50) / 4
-    assert (summary["missed"], summary["false_alarms"], summary["both_empty"]) == (1, 1, 1)
-    assert (summary["lesion_sensitivity"], summary["false_lesions_per_image"]) == (0.5, 0.25)
+    assert (summary.cases, summary.cases_with_truth) == (4, 2)
+    assert (summary.dice, summary.dice_cases) == (1 / 3, 3)
+    assert (summary.hd95_mm, summary.hd95_cases) == (0.0, 1)
+    assert summary.hd95_penalised_mm == (50 + 50) / 4
+    assert (summary.missed, summary.false_alarms, summary.both_empty) == (1, 1, 1)
+    assert (summary.lesion_sensitivity, summary.false_lesions_per_image) == (0.5, 0.25)
 
 
 def test_summarise_of_a_label_that_never_occurs_is_nan_and_says_so():
     empty = np.zeros((4, 4), np.uint8)
     (summary,) = summarise([one(empty, empty)])
-    assert np.isnan(summary["dice"]) and summary["dice_cases"] == 0 and summary["both_empty"] == 1
-    assert np.isnan(summary["lesion_sensitivity"])
+    assert np.isnan(summary.dice) and summary.dice_cases == 0 and summary.both_empty == 1
+    assert np.isnan(summary.lesion_sensitivity)
 
 
 def test_write_csv_reads_back_and_leaves_the_old_file_on_failure(tmp_path):
@@ -166,3 +167,44 @@ def test_write_csv_reads_back_and_leaves_the_old_file_on_failure(tmp_path):
         write_csv(path, [{"a": 1}, {"c": 2}])
     assert path.read_text() == "a,b\n1,nan\n"
     assert [file.name for file in tmp_path.iterdir()] == ["rows.csv"]
+
+
+def test_case_metrics_takes_tensors_and_judges_every_label_it_finds():
+    truth, prediction = torch.tensor([[0, 2, 2, 5]]), torch.tensor([[0, 2, 7, 0]])
+    rows = case_metrics(prediction, truth, spacing=1)
+    assert [(row.label, row.missed, row.false_alarm) for row in rows] == [(2, 0, 0), (5, 1, 0), (7, 0, 1)]
+    masks = case_metrics(prediction == 2, truth == 2, spacing=(1.0, 1.0))
+    assert masks == [replace(rows[0], label=1)]
+
+
+def test_case_metrics_leaves_out_what_nobody_labelled():
+    truth, prediction = np.array([[1, 1, 0, 9, 9]]), np.array([[1, 1, 0, 1, 0]])
+    assert case_metrics(prediction, truth, spacing=1, ignore=9)[0].dice == 1.0
+    assert case_metrics(prediction, truth, {1: (1,)}, spacing=1)[0].dice == 0.8
+
+
+MASK = np.ones((4, 4), int)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "words"),
+    [
+        ((MASK, MASK[:3]), {}, r"shape \(4, 4\), truth \(3, 4\)"),
+        ((MASK[None, None], MASK[None, None]), {}, "one case at a time"),
+        ((MASK[:0], MASK[:0]), {}, "not empty"),
+        ((MASK, -MASK), {}, "truth: labels count from 0"),
+        ((MASK, MASK), {"spacing": (1, 1, 1)}, "give 2 positive numbers"),
+        ((MASK, MASK), {"spacing": 0}, "give 2 positive numbers"),
+        ((MASK, MASK), {"tolerance": float("nan")}, "a distance in mm"),
+    ],
+)
+def test_case_metrics_refuses_what_has_no_score(arguments, options, words):
+    with pytest.raises(ValueError, match=words):
+        case_metrics(*arguments, **{"spacing": 1.0, **options})
+
+
+def test_case_metrics_and_summarise_name_what_they_take():
+    with pytest.raises(TypeError, match="prediction: labels are integers or booleans, got float64"):
+        case_metrics(MASK / 2, MASK, spacing=1.0)
+    with pytest.raises(TypeError, match="takes the rows of case_metrics, got dict"):
+        summarise([{"dice": 1.0}])

@@ -13,8 +13,7 @@ from boundaryloss.files.errors import UserError
 from boundaryloss.files.read import read_label_map
 from boundaryloss.files.write import write_labels
 from boundaryloss.scoring import cases as metrics
-from boundaryloss.scoring import pairs
-from boundaryloss.scoring.folders import evaluate
+from boundaryloss.scoring import evaluate, pairs
 
 
 @pytest.fixture
@@ -38,8 +37,8 @@ def run(path, **options):
 
 def test_evaluate_writes_cases_and_summary(folders):
     (summary,) = run(folders)
-    assert (summary["label"], summary["cases"], summary["dice"]) == (255, 3, (1 + 0.75) / 2)
-    assert (summary["dice_cases"], summary["both_empty"]) == (2, 1)
+    assert (summary.label, summary.cases, summary.dice) == (255, 3, (1 + 0.75) / 2)
+    assert (summary.dice_cases, summary.both_empty) == (2, 1)
     with (folders / "out" / "cases.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["name"], row["hd95_mm"]) for row in rows] == [("a", "0.0"), ("b", "1.0"), ("c", "nan")]
@@ -51,13 +50,13 @@ def test_evaluate_with_a_threshold_judges_predictions_of_0_and_1(folders):
     for path in (folders / "predictions").iterdir():  # as `predict` writes them, against grey masks
         write_labels(path, read_label_map(path)[0] // 255, (0, 1))
     (summary,) = run(folders, threshold=127)
-    assert (summary["dice"], summary["missed"]) == ((1 + 0.75) / 2, 0)
+    assert (summary.dice, summary.missed) == ((1 + 0.75) / 2, 0)
 
 
 def test_evaluate_with_a_threshold_takes_it_for_all_predictions_or_none(folders):
     write_labels(folders / "predictions" / "c.png", np.eye(20, dtype=int), (0, 1))  # nearly black
     (summary,) = run(folders, threshold=127)
-    assert summary["both_empty"] == 1
+    assert summary.both_empty == 1
 
 
 @pytest.mark.parametrize(
@@ -77,7 +76,7 @@ def test_evaluate_refuses_an_ignored_value_that_would_hide_errors(folders, optio
 
 def test_evaluate_uses_the_spacing(folders):
     (summary,) = run(folders, spacing=(3.0, 1.0))
-    assert summary["hd95_mm"] == 1.5
+    assert summary.hd95_mm == 1.5
     with pytest.raises(UserError, match="give 2 positive numbers"):
         run(folders, spacing=(1.0, 1.0, 1.0))
 
@@ -89,7 +88,7 @@ def test_evaluate_reads_volumes_with_their_spacing(tmp_path):
         (tmp_path / folder).mkdir()
         nibabel.save(nibabel.Nifti1Image(array, np.diag([1, 1, 2.5, 1])), tmp_path / folder / "v.nii.gz")
     (summary,) = run(tmp_path)
-    assert summary["hd95_mm"] == 5.0
+    assert summary.hd95_mm == 5.0
 
 
 def test_evaluate_does_not_forget_a_case_without_prediction(folders):
@@ -97,7 +96,7 @@ def test_evaluate_does_not_forget_a_case_without_prediction(folders):
     with pytest.raises(UserError, match=r"b\.png: no prediction .*1 of 3 cases"):
         run(folders)
     (summary,) = run(folders, allow_missing=True)
-    assert summary["cases"] == 2
+    assert summary.cases == 2
 
 
 def test_evaluate_rejects_a_prediction_without_truth(folders):
@@ -121,8 +120,8 @@ def test_evaluate_counts_a_label_that_only_predictions_have(folders):
     prediction[0, 0] = 1
     write_labels(folders / "predictions" / "c.png", prediction, (0, 7))
     first, second = run(folders)
-    assert (first["label"], first["false_alarms"], first["false_lesions_per_image"]) == (7, 1, 1 / 3)
-    assert second["label"] == 255
+    assert (first.label, first.false_alarms, first.false_lesions_per_image) == (7, 1, 1 / 3)
+    assert second.label == 255
 
 
 def test_evaluate_says_which_labels_no_prediction_has(folders):
@@ -147,7 +146,7 @@ def test_evaluate_says_that_255_may_be_void(folders):
 
 def test_evaluate_takes_one_spacing_for_all_axes(folders):
     (half,) = run(folders, spacing=(0.5,))
-    assert half["hd95_mm"] == 0.25  # the mean of 0 and half a voxel
+    assert half.hd95_mm == 0.25  # the mean of 0 and half a voxel
 
 
 def write(folder, **arrays):
@@ -179,7 +178,7 @@ def test_evaluate_has_a_row_for_every_label_of_every_case(tmp_path):
     for folder in ("predictions", "truth"):
         write(tmp_path / folder, a=one, b=two, c=empty)
     first, second = run(tmp_path)
-    assert [(row["cases"], row["dice"], row["both_empty"]) for row in (first, second)] == [(3, 1.0, 2)] * 2
+    assert [(row.cases, row.dice, row.both_empty) for row in (first, second)] == [(3, 1.0, 2)] * 2
     absent = row_of(tmp_path, "a", 2)
     assert absent["both_empty"] == "1" and absent["hd95_penalised_mm"] == absent["truth_mm2"] == "0.0"
 
@@ -191,7 +190,7 @@ def test_evaluate_refuses_grey_predictions(folders):
         run(folders)
     assert not (folders / "out").exists()
     (summary,) = run(folders, threshold=127)
-    assert summary["label"] == 1 and summary["false_alarms"] == 1
+    assert summary.label == 1 and summary.false_alarms == 1
 
 
 def test_evaluate_refuses_a_thousand_values(tmp_path):
@@ -211,7 +210,7 @@ def test_evaluate_takes_many_labels_of_which_a_file_shows_a_few(tmp_path, monkey
     for folder in ("predictions", "truth"):
         write(tmp_path / folder, a=few, b=many)
     assert len(run(tmp_path)) == 63
-    assert [row["label"] for row in run(tmp_path, labels=(40, 5))] == [5, 40]
+    assert [row.label for row in run(tmp_path, labels=(40, 5))] == [5, 40]
 
 
 def test_evaluate_leaves_out_what_nobody_labelled(folders):
@@ -219,7 +218,7 @@ def test_evaluate_leaves_out_what_nobody_labelled(folders):
     truth[4:8, 4:8], truth[10:] = 255, 7
     write(folders / "truth", a=truth, b=truth, c=np.full((20, 20), 7))
     (summary,) = run(folders, ignore=7)
-    assert (summary["label"], summary["dice"], summary["both_empty"]) == (255, (1 + 0.75) / 2, 1)
+    assert (summary.label, summary.dice, summary.both_empty) == (255, (1 + 0.75) / 2, 1)
 
 
 def test_evaluate_refuses_a_value_that_no_region_has(tmp_path):
@@ -241,8 +240,8 @@ def test_evaluate_judges_regions_by_region(tmp_path):
     save(tmp_path / "predictions/c0.nii.gz", np.minimum(truth, 1))
     for where in (data, data / "labelsTr"):
         whole, core = evaluate(tmp_path / "predictions", where, tmp_path / f"out-{where.name}")
-        assert (whole["label"], whole["dice"]) == (1, 1.0)
-        assert (core["label"], core["missed"], core["dice"]) == (2, 1, 0)
+        assert (whole.label, whole.dice) == (1, 1.0)
+        assert (core.label, core.missed, core.dice) == (2, 1, 0)
     with pytest.raises(UserError, match="has regions"):
         evaluate(tmp_path / "predictions", data, tmp_path / "out", labels=(1,))
 
@@ -252,10 +251,10 @@ def test_evaluate_says_what_was_trained_on_and_takes_the_split(folders):
     run(folders, on_note=notes.append)
     assert not notes
     (folders / "predictions/splits.json").write_text(json.dumps({"train": ["a", "c"], "test": ["b"]}))
-    assert run(folders, on_note=notes.append)[0]["cases"] == 3
+    assert run(folders, on_note=notes.append)[0].cases == 3
     assert notes[0].startswith("2 of the 3 judged cases were trained on")
-    assert run(folders, split="test")[0]["dice"] == 0.75
-    assert run(folders, split="train")[0]["cases"] == 2
+    assert run(folders, split="test")[0].dice == 0.75
+    assert run(folders, split="train")[0].cases == 2
     (folders / "predictions/b.png").unlink()
     with pytest.raises(UserError, match=r"no prediction .*1 of 1 cases"):
         run(folders, split="test")
@@ -301,7 +300,7 @@ def test_evaluate_refuses_slices_that_lie_elsewhere_and_mixed_kinds(tmp_path):
     with pytest.raises(UserError, match="3-D, but others are 2-D"):
         run(tmp_path)
     bad = []
-    assert run(tmp_path, on_bad=bad.append)[0]["cases"] == 1 and len(bad) == 1
+    assert run(tmp_path, on_bad=bad.append)[0].cases == 1 and len(bad) == 1
 
 
 def test_evaluate_takes_the_spacing_of_whichever_file_has_one(tmp_path):
@@ -310,7 +309,7 @@ def test_evaluate_takes_the_spacing_of_whichever_file_has_one(tmp_path):
     write(tmp_path / "truth", a=truth)
     save(tmp_path / "predictions/a.nii.gz", np.roll(truth, 2, axis=0)[..., None], np.diag([3.0, 1, 1, 1]))
     (summary,) = run(tmp_path)
-    assert summary["hd95_mm"] == 6.0
+    assert summary.hd95_mm == 6.0
 
 
 def test_evaluate_with_a_wrong_folder_loads_nothing_heavy(tmp_path):

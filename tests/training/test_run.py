@@ -43,7 +43,7 @@ def test_train_leaves_a_complete_run(tmp_path, data):
     assert len(steps) == count_steps(data, TINY) == 4 + 3 and steps[-1] == "test case 3/3"
     assert read_config(run / "config.toml") == TINY
     assert json.loads((run / "splits.json").read_text())["test"] == data.test.names
-    assert len(read_rows(run / "cases.csv")) == 3 and summary[0]["label"] == 255
+    assert len(read_rows(run / "cases.csv")) == 3 and summary[0].label == 255
 
 
 def test_train_logs_both_terms_and_their_weights(tmp_path, data):
@@ -103,7 +103,7 @@ def test_train_learns_a_square(tmp_path, data):
         TINY, epochs=25, features=(8, 8, 8, 8, 8), learning_rate=0.01, validation=0.0
     )
     summary = train(data, config, tmp_path / "run")
-    assert summary[0]["missed"] == 0 and summary[0]["lesion_sensitivity"] == 1
+    assert summary[0].missed == 0 and summary[0].lesion_sensitivity == 1
     assert float(read_rows(tmp_path / "run/cases.csv")[0]["dice"]) > 0.9
     assert not (tmp_path / "run/checkpoints/best.ckpt").exists()
 

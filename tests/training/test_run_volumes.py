@@ -10,7 +10,7 @@ import torch
 from datasets import TURNED, decathlon, nnunet, save, stacked
 
 from boundaryloss.files.errors import UserError
-from boundaryloss.scoring.folders import evaluate
+from boundaryloss.scoring import evaluate
 from boundaryloss.training.config import TrainConfig
 from boundaryloss.training.predict import predict
 from boundaryloss.training.run import load_data, train
@@ -42,7 +42,7 @@ def read_rows(path):
 def test_train_predict_evaluate_volumes(tmp_path):
     folder = nnunet(tmp_path / "data", affine=TURNED)
     (summary,) = run(folder, tmp_path / "run", epochs=12, patch=(8, 16, 16), deep_supervision="all")
-    assert summary["dice"] > 0.6 and summary["missed"] == 0
+    assert summary.dice > 0.6 and summary.missed == 0
     assert float(read_rows(tmp_path / "run/metrics.csv")[-1]["validation_dice"]) > 0.5
     assert len(list((tmp_path / "run/pictures").glob("*.png"))) == 1
 
@@ -116,7 +116,7 @@ def test_evaluate_leaves_out_unlabelled_voxels(tmp_path):
     (tmp_path / "data/dataset.json").write_text(json.dumps({"channel_names": {"0": "MR"}, "labels": labels}))
     for where in ("data", "data/labelsTr"):
         (summary,) = evaluate(tmp_path / "out", tmp_path / where, tmp_path / "scores" / where)
-        assert (summary["dice"], summary["false_lesions_per_image"]) == (1.0, 0.0)
+        assert (summary.dice, summary.false_lesions_per_image) == (1.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_train_predict_evaluate_real_volumes(tmp_path):
         features=(8, 16, 32, 64), deep_supervision="full", map_from="volume", augment=("flip", "intensity"),
         validation=0.0, learning_rate=2e-3, weighting="increase", weighting_options={}, foreground=0.6,
     )  # fmt: skip
-    assert summary["cases"] == 1 and summary["dice"] > 0.1
+    assert summary.cases == 1 and summary.dice > 0.1
     predict(tmp_path / "run", folder / "imagesTr", tmp_path / "out")
     evaluate(tmp_path / "out", folder, tmp_path / "scores")
     rows = {row["name"]: row for row in read_rows(tmp_path / "scores/cases.csv")}

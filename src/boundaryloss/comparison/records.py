@@ -1,6 +1,5 @@
 """What a comparison writes beside its runs, for the report to read."""
 
-import json
 import platform
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,8 @@ import torch
 
 from boundaryloss.comparison.experiment import Experiment
 from boundaryloss.files import IGNORE, atomic_write, fullest_slice
-from boundaryloss.scoring.thresholds import THRESHOLDS
+from boundaryloss.report.store import COMPARISON, ComparisonRecord, MethodRecord, write_record
+from boundaryloss.scoring import THRESHOLDS
 from boundaryloss.training.data.loaders import Loaders
 from boundaryloss.training.data.rundata import RunData
 from boundaryloss.training.data.slices import on_file_grid
@@ -19,31 +19,30 @@ Batch = dict[str, Any]
 
 
 def write_facts(experiment: Experiment, out: Path, data: list[RunData]) -> None:
-    """comparison.json: the experiment, the cases and which of them belong together, the runs."""
-    groups = {name: fold.patients[name] for fold in data for name in fold.test.names}
-    facts = {
-        "title": experiment.title,
-        "data": experiment.data,
-        "seeds": experiment.seeds,
-        "folds": experiment.folds,
-        "labels": data[0].task.label_values[1:],
-        "spacing": data[0].task.spacing,
-        "train_cases": [len(fold.train) for fold in data],
-        "groups": groups,
-        "thresholds": THRESHOLDS,
-        "experiment": experiment.text,
-        "methods": [
-            {
-                "name": method.name,
-                "baseline": method.baseline,
-                "loss": method.config.loss,
-                "epochs": method.config.epochs,
-                "runs": [run.name for run in experiment.runs() if run.method == method],
-            }
+    """Write comparison.json: the experiment, the cases and which of them belong together, the runs."""
+    record = ComparisonRecord(
+        title=experiment.title,
+        data=experiment.data,
+        seeds=list(experiment.seeds),
+        folds=[fold if isinstance(fold, int) else list(fold) for fold in experiment.folds],
+        labels=list(data[0].task.label_values[1:]),
+        spacing=list(data[0].task.spacing),
+        train_cases=[len(fold.train) for fold in data],
+        groups={name: fold.patients[name] for fold in data for name in fold.test.names},
+        thresholds=list(THRESHOLDS),
+        experiment=experiment.text,
+        methods=[
+            MethodRecord(
+                name=method.name,
+                baseline=method.baseline,
+                loss=method.config.loss,
+                epochs=method.config.epochs,
+                runs=[run.name for run in experiment.runs() if run.method == method],
+            )
             for method in experiment.methods
         ],
-    }
-    write_json(out / "comparison.json", facts)
+    )
+    write_record(out / COMPARISON, record)
 
 
 def truth_of(batch: Batch, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -104,9 +103,3 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Write a compressed .npz, whole or not at all."""
     with atomic_write(path, "arrays") as file:
         np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON, whole or not at all."""
-    with atomic_write(path, "facts") as file:
-        file.write((json.dumps(content, indent=1) + "\n").encode())

@@ -34,11 +34,18 @@ from boundaryloss.comparison.records import (
     write_arrays,
     write_facts,
     write_images,
-    write_json,
 )
-from boundaryloss.files import UserError, holds_json, prepare_directory, write_csv
-from boundaryloss.scoring.cases import Row
-from boundaryloss.scoring.thresholds import operating_points
+from boundaryloss.files import UserError, holds_json, prepare_directory
+from boundaryloss.report.store import (
+    COMPARISON,
+    POINTS,
+    RUN,
+    OperatingPoint,
+    RunRecord,
+    write_record,
+    write_table,
+)
+from boundaryloss.scoring import operating_points
 from boundaryloss.training.callbacks import Progress, StepReport
 from boundaryloss.training.config import read_config, read_toml
 from boundaryloss.training.processes import merged
@@ -180,7 +187,7 @@ def _one_run(
     if beginning and not is_begun(directory):
         go_on_from(out / "beginnings" / beginning.name, directory, run.config)
     started = time.time()
-    tested: dict[str, tuple[np.ndarray, list[Row]]] = {}
+    tested: dict[str, tuple[np.ndarray, list[OperatingPoint]]] = {}
 
     def on_case(name: str, prediction: np.ndarray, truth: np.ndarray, probabilities: np.ndarray) -> None:
         points = operating_points(probabilities, truth, name=name, label_values=data.task.label_values)
@@ -190,28 +197,26 @@ def _one_run(
         train(data, run.config, directory, on_step=on_step, on_case=on_case, resume=True)
     tested = merged(tested)
     write_arrays(directory / "planes.npz", {name: tested[name][0] for name in data.test.names})
-    write_csv(
-        directory / "operating_points.csv", [row for name in data.test.names for row in tested[name][1]]
+    write_table(directory / POINTS, [row for name in data.test.names for row in tested[name][1]])
+    record = RunRecord(
+        method=run.method.name,
+        fold=run.fold,
+        seed=run.seed,
+        shared_epochs=beginning.epochs if beginning else 0,
+        seconds=round(time.time() - started, 1),
+        finished=time.strftime("%Y-%m-%d %H:%M"),
+        train_cases=len(data.train),
+        test_cases=len(data.test),
+        hardware=hardware(run.config.accelerator),
+        versions={name: importlib.metadata.version(name) for name in PACKAGES},
     )
-    facts = {
-        "method": run.method.name,
-        "fold": run.fold,
-        "seed": run.seed,
-        "shared_epochs": beginning.epochs if beginning else 0,
-        "seconds": round(time.time() - started, 1),
-        "finished": time.strftime("%Y-%m-%d %H:%M"),
-        "train_cases": len(data.train),
-        "test_cases": len(data.test),
-        "hardware": hardware(run.config.accelerator),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
-    }
-    write_json(directory / "run.json", facts)
+    write_record(directory / RUN, record)
 
 
 def _is_done(out: Path, run: Run, data: RunData) -> bool:
     """Whether the run is finished, with these settings, images, masks and test set."""
     directory = out / "runs" / run.name
-    if not all(holds_json(directory / name) for name in ("run.json", "splits.json")):
+    if not all(holds_json(directory / name) for name in (RUN, "splits.json")):
         return False
     split = json.loads((directory / "splits.json").read_text(encoding="utf-8"))
     path = directory / "config.toml"
@@ -227,7 +232,7 @@ def _is_done(out: Path, run: Run, data: RunData) -> bool:
 
 def _prepare(out: Path) -> None:
     """Make `out`; one that holds anything but a comparison is refused."""
-    if out.exists() and not (out / "comparison.json").exists():
+    if out.exists() and not (out / COMPARISON).exists():
         prepare_directory(out)  # empty, or an error
     try:
         (out / "runs").mkdir(parents=True, exist_ok=True)

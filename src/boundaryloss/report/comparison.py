@@ -36,7 +36,7 @@ def write_comparison(out: Path, console: Console | None = None) -> None:
 def print_summary(out: Path, console: Console) -> None:
     """Print one table of all methods, and then in sentences what may be said of them."""
     results = read_results(out)
-    for label in results.facts["labels"]:
+    for label in results.facts.labels:
         table = Table(box=rich.box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
         table.add_column("")
         for method in results.methods:
@@ -45,7 +45,7 @@ def print_summary(out: Path, console: Console) -> None:
             cells = (_cell(method, measure, label) for method in results.methods)
             table.add_row(f"{measure.title}{ARROWS[measure.better]}", *cells)
         console.print(table)
-    console.print(f"Mean ± standard deviation over {len(results.facts['seeds'])} seeds.\n")
+    console.print(f"Mean ± standard deviation over {len(results.facts.seeds)} seeds.\n")
     print_verdicts(out, console)
 
 
@@ -59,10 +59,10 @@ def print_verdicts(out: Path, console: Console) -> None:
 
 
 def _by_pair(results: Results, findings: Sequence[Finding]) -> Iterator[tuple[str, list[Finding]]]:
-    for label in results.facts["labels"]:
+    for label in results.facts.labels:
         for baseline, method in results.pairs:
             title = f"{method.name} against {baseline.name}"
-            title += f", label {label}" if len(results.facts["labels"]) > 1 else ""
+            title += f", label {label}" if len(results.facts.labels) > 1 else ""
             yield title, [f for f in findings if (f.label, f.method) == (label, method.name)]
 
 
@@ -70,10 +70,10 @@ def conclusions(results: Results) -> str:
     """What a reader may and may not conclude."""
     facts = results.facts
     runs = sum(len(method.runs) for method in results.methods)
-    epochs = "/".join(str(e) for e in sorted({method["epochs"] for method in facts["methods"]}))
+    epochs = "/".join(str(e) for e in sorted({method.epochs for method in facts.methods}))
     unit = "patients" if len(set(results.units)) < len(results.cases) else "cases"
     return (
-        f"Mean ± standard deviation over {len(facts['seeds'])} seed(s); {runs} runs of {epochs} epochs, "
+        f"Mean ± standard deviation over {len(facts.seeds)} seed(s); {runs} runs of {epochs} epochs, "
         f"{len(results.cases)} cases to test on. Differences are taken seed by seed and case by case. "
         f"Better and worse: the bootstrap interval over seeds and {unit} leaves out 0, and Wilcoxon's test "
         f"over {unit}, corrected for the number of comparisons, is below 0.05. At least three seeds and "

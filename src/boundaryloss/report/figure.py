@@ -1,6 +1,5 @@
 """The demonstration's figure: image, truth, both predictions and the signed distance map."""
 
-import json
 from pathlib import Path
 
 import matplotlib.colors
@@ -9,17 +8,19 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
+from boundaryloss.report.store import COMPARISON, ComparisonRecord, read_record
+
 FOUND, FALSE, MISSED = "#2fbf8f", "#ff8c1a", "#e83e8c"
 INK, MUTED = "#22262b", "#6b7280"
 
 
 def draw_figure(out: Path) -> Path:
     """Draw `out`/slices.npz as `out`/demo.png."""
-    facts = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
+    facts = read_record(out / COMPARISON, ComparisonRecord)
     with np.load(out / "slices.npz", allow_pickle=False) as arrays:
         names, images, truths = arrays["names"], arrays["image"], arrays["truth"]
         predictions, maps = arrays["predictions"], arrays["signed_distance"]
-    names_of_methods = [method["name"] for method in facts["methods"]]
+    names_of_methods = [method.name for method in facts.methods]
     titles = ["image", "truth", *names_of_methods, "signed distance map  $\\phi_G$"]
     rows, columns = len(names), len(titles)
     figure = matplotlib.figure.Figure(figsize=(2.3 * columns + 0.9, 2.2 * rows + 1.25), dpi=150)
@@ -83,11 +84,11 @@ def _colour_bar(figure: matplotlib.figure.Figure, grid: np.ndarray, surface, nor
     bar.outline.set_visible(False)
 
 
-def _legend(figure: matplotlib.figure.Figure, facts: dict) -> None:
+def _legend(figure: matplotlib.figure.Figure, facts: ComparisonRecord) -> None:
     patches = [
         Patch(color=c, label=t) for c, t in ((FOUND, "lesion, found"), (FALSE, "false"), (MISSED, "missed"))
     ]
-    height, names = figure.get_figheight(), [method["name"] for method in facts["methods"]]
+    height, names = figure.get_figheight(), [method.name for method in facts.methods]
     figure.legend(
         handles=patches, loc="lower left", bbox_to_anchor=(0.03, 0.36 / height), ncols=3, frameon=False,
         fontsize=9, labelcolor=INK, handlelength=1, handleheight=1, columnspacing=1.5, borderpad=0,
@@ -95,7 +96,7 @@ def _legend(figure: matplotlib.figure.Figure, facts: dict) -> None:
     figure.text(
         0.035, 0.14 / height,
         f"The test slices on which {names[0]} and {names[-1]} differ most, for better or worse; first of "
-        f"{len(facts['seeds'])} seeds, last of {facts['methods'][0]['epochs']} epochs. Synthetic data: read "
+        f"{len(facts.seeds)} seeds, last of {facts.methods[0].epochs} epochs. Synthetic data: read "
         "the table before you conclude anything.",
         fontsize=8, color=MUTED,
     )  # fmt: skip

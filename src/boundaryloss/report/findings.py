@@ -29,7 +29,7 @@ EQUAL = Measure(
     "false lesions at equal sensitivity",
     -1,
     2,
-    lambda c: (c["false_lesions"], c["false_lesions"]),  # never asked: it comes from the curve
+    lambda c: (c.false_lesions, c.false_lesions),  # never asked: it comes from the curve
 )
 
 
@@ -65,7 +65,7 @@ class Finding:
 def find_all(results: Results) -> list[Finding]:
     """All classes, pairs and measures, with p-values corrected for their number."""
     findings = []
-    for label in results.facts["labels"]:
+    for label in results.facts.labels:
         for baseline, method in results.pairs:
             for measure in MEASURES:
                 terms = (by_unit(measure.of(one.columns[label]), results.units) for one in (baseline, method))
@@ -177,13 +177,13 @@ def signed(value: float, digits: int) -> str:
 
 def write_summary(path: Path, results: Results, findings: Sequence[Finding]) -> None:
     """One row per class, method and measure, with all numbers in full."""
-    seeds = results.facts["seeds"]
+    seeds = results.facts.seeds
     tested = {(f.label, f.method, f.measure.key): f for f in findings}
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         by_seed = [f"seed{seed}" for seed in seeds]
         writer.writerow(["label", "method", "measure", "mean", "sd", *by_seed, *TESTED])
-        for label in results.facts["labels"]:
+        for label in results.facts.labels:
             for method in results.methods:
                 for measure in (*MEASURES, HD95):
                     values = ratio(measure.of(method.columns[label]))

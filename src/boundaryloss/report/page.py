@@ -30,7 +30,7 @@ def write_report(out: Path) -> Path:
         units=len(set(results.units)),
         grouped=len(set(results.units)) < len(results.cases),
         comparisons=len(findings),
-        labels=[_label(results, findings, label, images) for label in results.facts["labels"]],
+        labels=[_label(results, findings, label, images) for label in results.facts.labels],
         learning=plots.learning_curves(results),
         balance=plots.balance(results),
         machines=_machines(results),
@@ -62,7 +62,7 @@ def _label(
         "rows": [
             (method, [_cell(method, m, label) for m in (*MEASURES, HD95)]) for method in results.methods
         ],
-        "with_truth": int((results.methods[0].columns[label]["lesions"][0] > 0).sum()),
+        "with_truth": int((results.methods[0].columns[label].lesions[0] > 0).sum()),
         "pairs": [
             _pair(results, pair, [f for f in findings if f.method == pair[1].name], label, images)
             for pair in results.pairs
@@ -109,7 +109,7 @@ def _cases(
         ("largest gains", [i for i in order[::-1] if gain[i] > 0][:SHOWN]),
         ("largest losses", [i for i in order if gain[i] < 0][:SHOWN]),
     )
-    index = results.facts["labels"].index(label) + 1
+    index = results.facts.labels.index(label) + 1
     shown = []
     for title, chosen in ends:
         cases = []
@@ -122,7 +122,7 @@ def _cases(
                 {
                     "name": name,
                     "dice": [before[i], after[i]],
-                    "first": [method.columns[label]["dice"][0, i] for method in pair],
+                    "first": [method.columns[label].dice[0, i] for method in pair],
                     "pictures": [plots.case_picture(image, truth, p) for p in predictions],
                 }
             )
@@ -149,10 +149,10 @@ def _machines(results: Results) -> dict[str, Any]:
     """What ran the runs: every machine and set of versions once, and the time in all."""
     runs = [run for method in results.methods for run in method.runs]
     return {
-        "hardware": sorted({run["hardware"] for run in runs}),
-        "versions": sorted({", ".join(f"{k} {v}" for k, v in run["versions"].items()) for run in runs}),
-        "minutes": sum(run["seconds"] for run in runs) / 60,
-        "first": min(run["finished"] for run in runs),
-        "last": max(run["finished"] for run in runs),
+        "hardware": sorted({run.hardware for run in runs}),
+        "versions": sorted({", ".join(f"{k} {v}" for k, v in run.versions.items()) for run in runs}),
+        "minutes": sum(run.seconds for run in runs) / 60,
+        "first": min(run.finished for run in runs),
+        "last": max(run.finished for run in runs),
         "count": len(runs),
     }

@@ -164,10 +164,10 @@ def balance(results: Results) -> Figure | None:
         return None
     for method in methods:
         for history in method.histories:
-            region = history["region_gradient"] * history["region_weight"]
+            region = history.region_gradient * history.region_weight
             with np.errstate(divide="ignore", invalid="ignore"):
-                pull = history["boundary_gradient"] * history["boundary_weight"] / region
-            history["pull"] = np.where(pull > 0, pull, np.nan)
+                pull = history.boundary_gradient * history.boundary_weight / region
+            history.pull = np.where(pull > 0, pull, np.nan)
     panels = [
         ("boundary_weight", "alpha, the boundary weight", "linear"),
         ("region_gradient boundary_gradient", "gradient norms, unweighted", "log"),
@@ -197,7 +197,7 @@ def case_picture(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -
 def case_dice(method: Method, label: int) -> np.ndarray:
     """Dice of every case that holds the object, mean of the seeds; nan for the others."""
     columns = method.columns[label]
-    return np.where(columns["lesions"] > 0, columns["dice"], np.nan).mean(axis=0)
+    return np.where(columns.lesions > 0, columns.dice, np.nan).mean(axis=0)
 
 
 class _PlainLog(LogFormatter):
@@ -247,7 +247,7 @@ def _band(axis: Axes, values: np.ndarray, shade: str, dash: Any) -> None:
 
 def _history(method: Method, name: str) -> np.ndarray:
     """(run, epoch)."""
-    return np.stack([history[name] for history in method.histories])
+    return np.stack([getattr(history, name) for history in method.histories])
 
 
 def _inline(svg: str) -> str:

@@ -1,1 +1,44 @@
-"""Prediction x truth -> rows: measures of cases, lesions at every threshold, folders."""
+"""Prediction x truth -> scores: of one case, of all of them, at every threshold, of two folders.
+
+The names are loaded at first use: `evaluate` looks at its folders before it loads anything heavy.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from boundaryloss.report.store import CaseScores, LabelScores, OperatingPoint
+    from boundaryloss.scoring.cases import case_metrics, objects_of, summarise, without_unlabelled
+    from boundaryloss.scoring.folders import evaluate
+    from boundaryloss.scoring.thresholds import THRESHOLDS, operating_points
+
+__all__ = [
+    "THRESHOLDS",
+    "CaseScores",
+    "LabelScores",
+    "OperatingPoint",
+    "case_metrics",
+    "evaluate",
+    "objects_of",
+    "operating_points",
+    "summarise",
+    "without_unlabelled",
+]
+
+_HOMES = {
+    "report.store": ("CaseScores", "LabelScores", "OperatingPoint"),
+    "scoring.cases": ("case_metrics", "objects_of", "summarise", "without_unlabelled"),
+    "scoring.folders": ("evaluate",),
+    "scoring.thresholds": ("THRESHOLDS", "operating_points"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"boundaryloss.{home}"), name)
+    raise AttributeError(f"module 'boundaryloss.scoring' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -5,75 +5,82 @@ and its ``aggregate`` drops nan, so that a network improves by finding nothing. 
 the number of cases it is over, misses are counted, and ``hd95_penalised_mm`` has a value for every case.
 """
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from monai.metrics.hausdorff_distance import compute_hausdorff_distance
-from monai.metrics.surface_dice import compute_surface_dice
-from monai.metrics.surface_distance import compute_average_surface_distance
 from scipy import ndimage
 
 from boundaryloss.files import IGNORE
+from boundaryloss.report.store import CaseScores, LabelScores
+from boundaryloss.scoring.surfaces import surface_metrics
 
-Row = dict[str, Any]
 TOLERANCE = 1.0  # mm, of the normalised surface dice
 
 
 def case_metrics(
-    prediction: np.ndarray,
-    truth: np.ndarray,
-    objects: Mapping[int, Sequence[int]],
+    prediction: Any,
+    truth: Any,
+    objects: Mapping[int, Sequence[int]] | None = None,
     *,
-    spacing: Sequence[float],
-    name: str,
+    spacing: float | Sequence[float],
+    name: str = "",
     tolerance: float = TOLERANCE,
-) -> list[Row]:
-    """Compare one prediction with its truth, 2-D or 3-D.
+    ignore: int | None = None,
+) -> list[CaseScores]:
+    r"""Compare the label map of one case with its truth, 2-D or 3-D, object by object.
 
-    The columns of a row (lengths in the unit of `spacing`, called mm):
+    With P the predicted voxels of an object and T the true ones:
 
-    - ``name``, ``label``: the case, and what is judged: a key of `objects`.
-    - ``dice``: 2 |P & T| / (|P| + |T|); 0 for a miss and for a false alarm; nan if both are empty.
-    - ``hd95_mm``: the larger of the two directed 95th percentiles of the surface distances; nan if P or T is
-      empty.
-    - ``hd95_penalised_mm``: the same, but the image's diagonal if just one is empty, and 0 if both are.
-    - ``missed``, ``false_alarm``, ``both_empty``: 1 if only P, only T, or both are empty; otherwise 0.
-    - ``assd_mm``: mean distance between the two surfaces, both ways; nan if P or T is empty.
-    - ``nsd``: normalised surface dice, the share of both surfaces within `tolerance` of the other; 0 if just
-      one of P and T is empty, nan if both are.
-    - ``lesions``, ``lesions_found``: connected components of T (diagonal neighbours connect), and how many of
-      them P touches.
-    - ``predicted_lesions``, ``false_lesions``: connected components of P, and how many of them touch no T.
-    - ``truth_mm2``, ``prediction_mm2`` (``_mm3`` in 3-D): sizes.
+    .. math:: \mathrm{dice} = \frac{2 |P \cap T|}{|P| + |T|}, \qquad
+        \mathrm{hd95} = \max\bigl(Q_{95}\{d(p, \partial T) : p \in \partial P\},
+        \; Q_{95}\{d(t, \partial P) : t \in \partial T\}\bigr)
+
+    All measures and their special cases are listed under `CaseScores`.
 
     Args:
-        prediction: Integers from 0 (*space).
-        truth: Integers from 0 (*space).
-        objects: What is judged: a number that names it -> the values of the arrays that it consists of.
-        spacing: Size of a voxel, one number per axis.
-        name: Name of the case.
-        tolerance: Of ``nsd``, in mm.
+        prediction: Labels (*space): integers from 0 or booleans, an array or a tensor.
+        truth: Labels of the same shape.
+        objects: What is judged: a number that names it -> the labels that it consists of. Default: every
+            label but 0 that either side holds, by itself.
+        spacing: Size of a voxel in mm, one number per axis in array order, or one for all axes.
+        name: Name of the case, for the rows.
+        tolerance: Of the normalised surface dice, in mm.
+        ignore: The label of true voxels that nobody labelled; they are left out of every measure.
 
     Returns:
         One row per object.
 
     Raises:
-        ValueError: The shapes differ, or `spacing` has another number of axes.
+        ValueError: The shapes differ, there are not 2 or 3 axes, labels are negative, or spacing or tolerance
+            is no length; the message says what to give.
+        TypeError: The arrays hold probabilities or logits instead of labels.
+
+    Example:
+        A square of 2 x 2 voxels is predicted one voxel too far to the right:
+
+        >>> import numpy as np
+        >>> truth, prediction = np.zeros((6, 6), int), np.zeros((6, 6), int)
+        >>> truth[2:4, 1:3] = 1
+        >>> prediction[2:4, 2:4] = 1
+        >>> (row,) = case_metrics(prediction, truth, spacing=(1.0, 0.5))
+        >>> row.dice, row.hd95_mm, row.lesions_found, row.truth_mm2
+        (0.5, 0.5, 1, 2.0)
     """
-    if prediction.shape != truth.shape or len(spacing) != truth.ndim:
-        raise ValueError(
-            f"{name}: prediction {prediction.shape}, truth {truth.shape}, spacing {tuple(spacing)}"
-        )
+    prediction, truth = _labels(prediction, "prediction"), _labels(truth, "truth")
+    spacing = _checked(prediction, truth, spacing, tolerance)
+    if ignore is not None:
+        prediction, truth = without_unlabelled(prediction, truth, ignore)
+    if objects is None:
+        held = np.union1d(np.unique(prediction), np.unique(truth)).tolist()
+        objects = {value: (value,) for value in held if value}
     diagonal = float(np.hypot.reduce(np.multiply(truth.shape, spacing)))
     boxes = [ndimage.find_objects(array) for array in (prediction, truth)]
     rows = []
     for label, values in objects.items():
         box = _union(boxes, values) or (slice(0, 1),) * truth.ndim
         p, t = (np.isin(array[box], values) for array in (prediction, truth))
-        rows.append({"name": name, "label": label, **_compare(p, t, spacing, tolerance, diagonal)})
+        rows.append(CaseScores(name, label, **_compare(p, t, spacing, tolerance, diagonal)))
     return rows
 
 
@@ -90,53 +97,86 @@ def objects_of(
     return {value: (index,) for index, value in enumerate(label_values) if index}
 
 
-def summarise(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
-    """Summarise the rows of `case_metrics`, one row per label.
+def summarise(rows: Iterable[CaseScores]) -> list[LabelScores]:
+    """Summarise the rows of `case_metrics` over cases; the measures are listed under `LabelScores`.
 
-    ``dice`` and ``hd95_mm`` are means over the ``dice_cases`` and ``hd95_cases`` in which they exist (nan if
-    in none); ``hd95_penalised_mm`` and ``false_lesions_per_image`` are means over all ``cases``. ``missed``
-    counts misses among the ``cases_with_truth``. ``lesion_sensitivity`` is the share of ``lesions`` found,
-    ``lesion_precision`` that of predicted lesions that are true, ``lesion_f1`` is 2 TP / (2 TP + FP + FN), of
-    the lesions found, false and missed.
+    Args:
+        rows: The rows of all cases.
+
+    Returns:
+        One row per label, by its number; of no rows, none.
+
+    Raises:
+        TypeError: The rows are not `CaseScores`.
+
+    Example:
+        One lesion is found and one is missed. The mean HD95 leaves the miss out; the penalised one counts it
+        as the diagonal of the image of 3 x 4 mm:
+
+        >>> import numpy as np
+        >>> lesion, nothing = np.eye(3, 4, dtype=int), np.zeros((3, 4), int)
+        >>> rows = case_metrics(lesion, lesion, spacing=1.0) + case_metrics(nothing, lesion, spacing=1.0)
+        >>> (label,) = summarise(rows)
+        >>> label.missed, label.dice, label.hd95_mm, label.hd95_cases, label.hd95_penalised_mm
+        (1, 0.5, 0.0, 1, 2.5)
     """
-    by_label: dict[int, list[Mapping[str, Any]]] = {}
+    by_label: dict[int, list[CaseScores]] = {}
     for row in rows:
-        by_label.setdefault(row["label"], []).append(row)
-    return [{"label": label, **_summarise_label(by_label[label])} for label in sorted(by_label)]
+        if not isinstance(row, CaseScores):
+            raise TypeError(f"summarise takes the rows of case_metrics, got {type(row).__name__}")
+        by_label.setdefault(row.label, []).append(row)
+    return [_summarise_label(label, by_label[label]) for label in sorted(by_label)]
 
 
-def without_unlabelled(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both with background where the truth says nothing, so that no metric counts it."""
-    unlabelled = truth == IGNORE
+def without_unlabelled(
+    prediction: np.ndarray, truth: np.ndarray, ignore: int = IGNORE
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return both with background where the truth says nothing, so that no metric counts it."""
+    unlabelled = truth == ignore
     return np.where(unlabelled, 0, prediction), np.where(unlabelled, 0, truth)
 
 
-def surface_metrics(
-    prediction: np.ndarray, truth: np.ndarray, spacing: Sequence[float], tolerance: float
-) -> tuple[float, float, float]:
-    """HD95, ASSD and NSD of two non-empty masks, by MONAI.
+def as_array(values: Any) -> np.ndarray:
+    """Return an array or a tensor, wherever it lies, as an array."""
+    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
 
-    Surfaces are voxels with a face on the background or on the edge of the image; each directed distance of
-    HD95 is a percentile of its own, and the larger one counts.
-    """
-    box = ndimage.find_objects((prediction | truth).astype(np.uint8))[0]  # elsewhere there is no surface
-    p, t = (
-        torch.from_numpy(np.ascontiguousarray(np.pad(mask[box], 1)))[None, None]
-        for mask in (prediction, truth)
-    )
-    options: Any = {"include_background": True, "spacing": [float(step) for step in spacing]}
-    with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "monai.metrics.utils get_mask_edges", FutureWarning
-        )  # MONAI's own call
-        hausdorff = compute_hausdorff_distance(p, t, percentile=95, **options)
-        average = compute_average_surface_distance(p, t, symmetric=True, **options)
-        surface_dice = compute_surface_dice(p, t, class_thresholds=[tolerance], **options)
-    return float(hausdorff), float(average), float(surface_dice)
+
+def _labels(values: Any, what: str) -> np.ndarray:
+    labels = as_array(values)
+    if labels.dtype == bool:
+        return labels.astype(np.uint8)
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise TypeError(
+            f"{what}: labels are integers or booleans, got {labels.dtype}; take argmax over the classes, or "
+            "compare with a threshold"
+        )
+    if labels.size and labels.min() < 0:
+        raise ValueError(f"{what}: labels count from 0, got {labels.min()}; give 0 to what is not judged")
+    return labels
+
+
+def _checked(
+    prediction: np.ndarray, truth: np.ndarray, spacing: float | Sequence[float], tolerance: float
+) -> tuple[float, ...]:
+    """Return one size of a voxel per axis, if all fit together."""
+    if prediction.shape != truth.shape:
+        raise ValueError(f"prediction has the shape {prediction.shape}, truth {truth.shape}; give one grid")
+    if truth.ndim not in (2, 3) or not truth.size:
+        raise ValueError(
+            f"a case is 2-D or 3-D and not empty, got the shape {truth.shape}; give one case at a time, "
+            "without axes of batch and class"
+        )
+    steps = np.asarray(spacing, float)
+    steps = tuple(np.broadcast_to(steps, truth.ndim).tolist()) if steps.ndim == 0 else tuple(steps.tolist())
+    if len(steps) != truth.ndim or not all(0 < step < np.inf for step in steps):
+        raise ValueError(f"spacing {spacing}: give {truth.ndim} positive numbers, in the order of the axes")
+    if not 0 <= tolerance < np.inf:
+        raise ValueError(f"tolerance {tolerance}: give a distance in mm, 0 or more")
+    return steps
 
 
 def _union(boxes: Sequence[Sequence[Any]], values: Sequence[int]) -> tuple[slice, ...]:
-    """The smallest box around those of `values`, from lists as `find_objects` makes them; none, no box."""
+    """Return the smallest box around those of `values`, by lists of `find_objects`; of none, no box."""
     found = [one[v - 1] for one in boxes for v in values if 0 < v <= len(one) and one[v - 1]]
     return tuple(
         slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*found, strict=True)
@@ -145,8 +185,8 @@ def _union(boxes: Sequence[Sequence[Any]], values: Sequence[int]) -> tuple[slice
 
 def _compare(
     prediction: np.ndarray, truth: np.ndarray, spacing: Sequence[float], tolerance: float, diagonal: float
-) -> Row:
-    """The measures of two masks, which may be cut to what they hold."""
+) -> dict[str, Any]:
+    """Return the measures of two masks, which may be cut to what they hold."""
     size_p, size_t = int(prediction.sum()), int(truth.sum())
     exists, empty = size_p > 0 and size_t > 0, size_p == 0 and size_t == 0
     none = float("nan")
@@ -157,7 +197,7 @@ def _compare(
     )
     lesions, found = _components(truth, prediction)
     components, true = _components(prediction, truth)
-    voxel, unit = float(np.prod(spacing)), f"mm{truth.ndim}"
+    voxel, flat = float(np.prod(spacing)), truth.ndim == 2
     return {
         "dice": none if empty else 2 * int((prediction & truth).sum()) / (size_p + size_t),
         "hd95_mm": distance,
@@ -168,8 +208,10 @@ def _compare(
         "lesions": lesions,
         "lesions_found": found,
         "false_lesions": components - true,
-        f"truth_{unit}": size_t * voxel,
-        f"prediction_{unit}": size_p * voxel,
+        "truth_mm2": size_t * voxel if flat else None,
+        "prediction_mm2": size_p * voxel if flat else None,
+        "truth_mm3": None if flat else size_t * voxel,
+        "prediction_mm3": None if flat else size_p * voxel,
         "assd_mm": average,
         "nsd": surface_dice,
         "nsd_tolerance_mm": tolerance,
@@ -178,43 +220,41 @@ def _compare(
 
 
 def _components(mask: np.ndarray, other: np.ndarray) -> tuple[int, int]:
-    """Number of connected components of `mask`, and of those among them that overlap `other`."""
+    """Return the number of connected components of `mask`, and of those among them that overlap `other`."""
     components, count = ndimage.label(mask, np.ones((3,) * mask.ndim))  # pyright: ignore[reportGeneralTypeIssues]
     touched = np.unique(components[other & mask])
     return int(count), len(touched)
 
 
-def _summarise_label(rows: Sequence[Mapping[str, Any]]) -> Row:
-    def total(key: str) -> int:
-        return sum(int(row[key]) for row in rows)
-
-    dice, distance = (_existing(row[key] for row in rows) for key in ("dice", "hd95_mm"))
-    lesions, predicted = total("lesions"), total("predicted_lesions")
-    found, false = total("lesions_found"), total("false_lesions")
-    return {
-        "cases": len(rows),
-        "cases_with_truth": sum(row["lesions"] > 0 for row in rows),
-        "dice": _mean(dice),
-        "dice_cases": len(dice),
-        "hd95_mm": _mean(distance),
-        "hd95_cases": len(distance),
-        "hd95_penalised_mm": _mean([float(row["hd95_penalised_mm"]) for row in rows]),
-        "missed": total("missed"),
-        "false_alarms": total("false_alarm"),
-        "both_empty": total("both_empty"),
-        "lesions": lesions,
-        "lesion_sensitivity": found / lesions if lesions else float("nan"),
-        "false_lesions_per_image": false / len(rows),
-        "lesion_precision": 1 - false / predicted if predicted else float("nan"),
-        "lesion_f1": 2 * found / (lesions + found + false) if lesions + false else float("nan"),
-        "assd_mm": _mean(_existing(row["assd_mm"] for row in rows)),
-        "nsd": _mean(_existing(row["nsd"] for row in rows)),
-        "nsd_tolerance_mm": rows[0]["nsd_tolerance_mm"],
-    }
+def _summarise_label(label: int, rows: Sequence[CaseScores]) -> LabelScores:
+    dice, distance = _existing(row.dice for row in rows), _existing(row.hd95_mm for row in rows)
+    lesions, predicted = sum(row.lesions for row in rows), sum(row.predicted_lesions for row in rows)
+    found, false = sum(row.lesions_found for row in rows), sum(row.false_lesions for row in rows)
+    return LabelScores(
+        label=label,
+        cases=len(rows),
+        cases_with_truth=sum(row.lesions > 0 for row in rows),
+        dice=_mean(dice),
+        dice_cases=len(dice),
+        hd95_mm=_mean(distance),
+        hd95_cases=len(distance),
+        hd95_penalised_mm=_mean([row.hd95_penalised_mm for row in rows]),
+        missed=sum(row.missed for row in rows),
+        false_alarms=sum(row.false_alarm for row in rows),
+        both_empty=sum(row.both_empty for row in rows),
+        lesions=lesions,
+        lesion_sensitivity=found / lesions if lesions else float("nan"),
+        false_lesions_per_image=false / len(rows),
+        lesion_precision=1 - false / predicted if predicted else float("nan"),
+        lesion_f1=2 * found / (lesions + found + false) if lesions + false else float("nan"),
+        assd_mm=_mean(_existing(row.assd_mm for row in rows)),
+        nsd=_mean(_existing(row.nsd for row in rows)),
+        nsd_tolerance_mm=rows[0].nsd_tolerance_mm,
+    )
 
 
-def _existing(values: Iterable[Any]) -> list[float]:
-    return [float(value) for value in values if not np.isnan(float(value))]
+def _existing(values: Iterable[float]) -> list[float]:
+    return [value for value in values if not np.isnan(value)]
 
 
 def _mean(values: Sequence[float]) -> float:

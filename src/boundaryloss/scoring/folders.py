@@ -19,6 +19,7 @@ from boundaryloss.files import (
     read_layout,
     reading,
 )
+from boundaryloss.report.store import CASES, SUMMARY, CaseScores, LabelScores, write_table
 from boundaryloss.scoring.pairs import Pair, find_pairs
 
 MARK = "evaluation.json"  # names what a directory of tables was made from
@@ -39,7 +40,7 @@ def evaluate(
     on_bad: Callable[[str], None] | None = None,
     on_note: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int, str], None] = lambda done, total, text: None,
-) -> list[dict]:
+) -> list[LabelScores]:
     """Compare label files of the same name, 2-D or 3-D, one case at a time.
 
     Every value of either side has a row, so that a predicted label that no truth has is a false alarm. Where
@@ -96,15 +97,14 @@ def evaluate(
     if never := judge.never_predicted():
         on_note(f"no prediction has the label {never}; if the run was not to find it, judge with --labels")
 
-    from boundaryloss.files import write_csv
     from boundaryloss.scoring.cases import summarise
 
     out.mkdir(parents=True, exist_ok=True)
     with atomic_write(out / MARK, "facts") as file:
         file.write((json.dumps(mark, indent=1) + "\n").encode())
     summary = summarise(rows)
-    write_csv(out / "cases.csv", rows)
-    write_csv(out / "summary.csv", summary)
+    write_table(out / CASES, rows)
+    write_table(out / SUMMARY, summary)
     return summary
 
 
@@ -130,7 +130,7 @@ class _Judge:
         self.declared = {0, self.ignore, *(layout.label_values if layout else ()), *(labels or ())}
         self.mine: set[int] = set()
         self.true: set[int] = set()
-        self.cases: dict[str, dict[int, dict]] = {}
+        self.cases: dict[str, dict[int, CaseScores]] = {}
         self.axes = 0
 
     def read(self, pair: Pair) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
@@ -163,7 +163,7 @@ class _Judge:
         self.axes = truth.ndim
         held = sorted(set().union(*map(self._values, (prediction, truth))))
         self.cases[pair.name] = {
-            row["label"]: row
+            row.label: row
             for row in case_metrics(
                 prediction,
                 truth,
@@ -174,8 +174,8 @@ class _Judge:
             )
         }
 
-    def rows(self, predictions: Path, truth: Path) -> list[dict]:
-        """The rows of all cases, those of values that a case does not hold too."""
+    def rows(self, predictions: Path, truth: Path) -> list[CaseScores]:
+        """Return the rows of all cases, those of values that a case does not hold too."""
         if not self.cases:
             raise UserError(f"{predictions}: no prediction in it can be compared")
         if self.mine and self.true and not self.mine & self.true:
@@ -220,8 +220,8 @@ class _Judge:
                 return error
         return None
 
-    def _absent(self, name: str, label: int) -> dict:
-        """The row of a label that neither side holds."""
+    def _absent(self, name: str, label: int) -> CaseScores:
+        """Return the row of a label that neither side holds."""
         from boundaryloss.scoring.cases import case_metrics
 
         nothing = np.zeros((1,) * self.axes, np.uint8)

@@ -9,7 +9,8 @@ from scipy import ndimage
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import minimum_spanning_tree
 
-from boundaryloss.scoring.cases import Row
+from boundaryloss.report.store import OperatingPoint
+from boundaryloss.scoring.cases import as_array
 
 LOGITS = np.linspace(
     -6, 6, 25
@@ -20,21 +21,46 @@ MANY = 200_000  # voxels; a tree of more takes longer than to label them at each
 
 
 def operating_points(
-    probabilities: np.ndarray, truth: np.ndarray, *, name: str, label_values: Sequence[int]
-) -> list[Row]:
-    """Count per class and threshold, in one case; lesions are components, as in `case_metrics`.
+    probabilities: Any, truth: Any, *, name: str = "", label_values: Sequence[int] | None = None
+) -> list[OperatingPoint]:
+    """Count lesions at every threshold of `THRESHOLDS`, per foreground class of one case.
+
+    A class is predicted where its probability exceeds the threshold. The curve of lesions found against
+    false lesions tells a better network from one that only predicts more. The columns are listed under
+    `OperatingPoint`; lesions are components, as in `case_metrics`.
 
     Args:
-        probabilities: (class, *space).
+        probabilities: Floats from 0 to 1 (class, *space), an array or a tensor; class 0 is background.
         truth: Class indices (*space).
-        name: Of the case.
-        label_values: The file value of each class.
+        name: Name of the case, for the rows.
+        label_values: The label that names each class, background included. Default: its index.
 
     Returns:
-        One row per foreground class and threshold: ``name``, ``label``, ``threshold``, ``lesions``, and of
-        the voxels whose probability exceeds the threshold ``lesions_found``, ``false_lesions`` and ``dice``,
-        which is nan where there is nothing to find.
+        One row per foreground class and threshold.
+
+    Raises:
+        ValueError: The shapes do not fit, or the probabilities do not lie between 0 and 1.
+
+    Example:
+        Two lesions, of which one is seen with a probability of 0.4 only:
+
+        >>> import numpy as np
+        >>> truth, p = np.array([[1, 0, 0, 0, 1]]), np.array([[0.9, 0, 0, 0, 0.4]])
+        >>> points = operating_points(np.stack([1 - p, p]), truth)
+        >>> [(point.threshold, point.lesions_found) for point in points if 0.3 < point.threshold < 0.6]
+        [(0.3775, 2), (0.5, 1)]
     """
+    probabilities, truth = as_array(probabilities), as_array(truth)
+    if truth.ndim not in (2, 3) or probabilities.shape[1:] != truth.shape or len(probabilities) < 2:
+        raise ValueError(
+            f"probabilities {probabilities.shape}, truth {truth.shape}: give (class, *space) with background "
+            "first, and (*space), without an axis of batch"
+        )
+    if not (probabilities.min() >= 0 and probabilities.max() <= 1):
+        raise ValueError("probabilities lie between 0 and 1; apply softmax or sigmoid to the logits")
+    label_values = range(len(probabilities)) if label_values is None else label_values
+    if len(label_values) != len(probabilities):
+        raise ValueError(f"{len(label_values)} label_values for {len(probabilities)} classes; give one each")
     rows = []
     for index, label in enumerate(label_values[1:], start=1):
         level, wanted = _levels(probabilities[index]), truth == index
@@ -46,21 +72,21 @@ def operating_points(
         predicted, overlap, false = _above(level), _above(level[wanted]), _false_components(level, wanted)
         for place, threshold in enumerate(THRESHOLDS):
             rows.append(
-                {
-                    "name": name,
-                    "label": label,
-                    "threshold": threshold,
-                    "lesions": lesions,
-                    "lesions_found": int((peaks > place).sum()),
-                    "false_lesions": int(false[place]),
-                    "dice": 2 * overlap[place] / (predicted[place] + wanted.sum()) if lesions else np.nan,
-                }
+                OperatingPoint(
+                    name,
+                    label,
+                    threshold,
+                    lesions,
+                    lesions_found=int((peaks > place).sum()),
+                    false_lesions=int(false[place]),
+                    dice=float(2 * overlap[place] / (predicted[place] + wanted.sum())) if lesions else np.nan,
+                )
             )
     return rows
 
 
 def _levels(probability: np.ndarray) -> np.ndarray:
-    """How many of the thresholds each voxel exceeds."""
+    """Return how many of the thresholds each voxel exceeds."""
     level = np.zeros(probability.shape, np.uint8)
     for threshold in THRESHOLDS:
         level += probability > threshold

@@ -3,14 +3,16 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from lightning import Callback, LightningModule, Trainer
 
-from boundaryloss.files import IGNORE, UserError, write_csv
-from boundaryloss.scoring.cases import Row, case_metrics, objects_of, without_unlabelled
+from boundaryloss.files import IGNORE, UserError
+from boundaryloss.report.store import Epoch, write_table
+from boundaryloss.scoring import CaseScores, case_metrics, objects_of, without_unlabelled
 from boundaryloss.training.data.rundata import RunData
 from boundaryloss.training.data.slices import on_file_grid
 from boundaryloss.training.pictures import shown_names, write_picture
@@ -19,16 +21,7 @@ from boundaryloss.training.processes import merged
 StepReport = Callable[[str], None]
 CaseReport = Callable[[str, np.ndarray, np.ndarray, np.ndarray], None]
 Progress = Callable[[int, int, str], None]  # steps done, steps in all, and a line of text
-COLUMNS = (
-    "loss",
-    "region",
-    "boundary",
-    "region_weight",
-    "boundary_weight",
-    "region_gradient",
-    "boundary_gradient",
-    "validation_dice",
-)
+LOGGED = tuple(field.name for field in fields(Epoch) if field.name not in ("epoch", "seconds"))
 
 
 class History(Callback):
@@ -39,17 +32,17 @@ class History(Callback):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[Epoch] = []
         self.started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the epoch's means; a loss that is no number ends the run."""
         logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        row = {name: logged.get(name, "") for name in COLUMNS}
+        row = {name: logged.get(name) for name in LOGGED}
         seconds = round(time.perf_counter() - self.started, 2)
-        self.rows.append({"epoch": trainer.current_epoch, **row, "seconds": seconds})
+        self.rows.append(Epoch(trainer.current_epoch, **row, seconds=seconds))
         if trainer.is_global_zero:
-            write_csv(self.path, self.rows)
+            write_table(self.path, self.rows)
         if not math.isfinite(logged["loss"]):
             raise UserError(
                 f"the loss is {logged['loss']} in epoch {trainer.current_epoch}; "
@@ -57,14 +50,14 @@ class History(Callback):
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows so far."""
-        return {"rows": self.rows}
+        """Return the rows so far, as plain values."""
+        return {"rows": [asdict(row) for row in self.rows]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on after the last row, on the clock too."""
-        self.rows = list(state_dict["rows"])
+        self.rows = [Epoch(**row) for row in state_dict["rows"]]
         if self.rows:
-            self.started -= float(self.rows[-1]["seconds"])
+            self.started -= self.rows[-1].seconds or 0.0
 
 
 class Scores(Callback):
@@ -78,7 +71,7 @@ class Scores(Callback):
         self.data, self.pictures, self.on_case = data, pictures, on_case
         self.objects = objects_of(data.task.label_values, data.task.regions, data.task.painted)
         self.shown = shown_names(data)
-        self.rows: dict[str, list[Row]] = {}
+        self.rows: dict[str, list[CaseScores]] = {}
 
     def on_test_batch_end(
         self,
@@ -107,8 +100,8 @@ class Scores(Callback):
                 image = on_file_grid(batch, index, batch["image"][index]).cpu().numpy()
                 write_picture(self.pictures / f"{name}.png", image, truth, prediction)
 
-    def collect(self, names: Sequence[str]) -> list[Row]:
-        """The rows of all processes, in the order of `names`."""
+    def collect(self, names: Sequence[str]) -> list[CaseScores]:
+        """Return the rows of all processes, in the order of `names`."""
         rows = merged(self.rows)
         return [row for name in names for row in rows[name]]
 

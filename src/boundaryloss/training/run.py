@@ -16,8 +16,9 @@ from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from boundaryloss.files import UserError, atomic_write, locked, prepare_directory, write_csv
-from boundaryloss.scoring.cases import summarise
+from boundaryloss.files import UserError, atomic_write, locked, prepare_directory
+from boundaryloss.report.store import CASES, HISTORY, SUMMARY, LabelScores, write_table
+from boundaryloss.scoring import summarise
 from boundaryloss.training.callbacks import CaseReport, EndTogether, History, Scores, StepReport, Steps
 from boundaryloss.training.checkpoints import (
     UNFIT,
@@ -56,7 +57,7 @@ def train(
     on_case: CaseReport | None = None,
     resume: bool = False,
     until: int | None = None,
-) -> list[dict[str, Any]]:
+) -> list[LabelScores]:
     """Train, test the last epoch, and write all of it to `out`.
 
     `out` gets config.toml, splits.json (as a data folder may hold it), metrics.csv (by epoch),
@@ -96,8 +97,8 @@ def train(
         rows = scores.collect(data.test.names)
         summary = summarise(rows)
         if trainer.is_global_zero:
-            write_csv(out / "cases.csv", rows)
-            write_csv(out / "summary.csv", summary)
+            write_table(out / CASES, rows)
+            write_table(out / SUMMARY, summary)
     return summary
 
 
@@ -246,7 +247,7 @@ def _make_trainer(
         logger=TensorBoardLogger(out, name="tensorboard", version="", default_hp_metric=False),
         plugins=[AtomicCheckpointIO()],
         callbacks=[
-            History(out / "metrics.csv"),
+            History(out / HISTORY),
             scores,
             EndTogether(),
             *([Steps(on_step)] if on_step else []),

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from boundaryloss.files import IGNORE, UserError
 from boundaryloss.losses import RegionBoundaryLoss
-from boundaryloss.scoring.cases import objects_of
+from boundaryloss.scoring import objects_of
 from boundaryloss.training.config import TrainConfig, as_dict
 from boundaryloss.training.data.slices import on_file_grid
 from boundaryloss.training.model.gradients import gradient_norm

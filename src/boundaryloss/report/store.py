@@ -1,0 +1,301 @@
+"""The contract of tables and records: what runs and comparisons write, and what reports read.
+
+Each class is a file: its fields are the columns or keys, with their types; lengths and sizes carry the unit.
+"""
+
+import csv
+import json
+import types
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from boundaryloss.files import UserError, atomic_write, write_csv
+
+CASES, SUMMARY, HISTORY, POINTS = "cases.csv", "summary.csv", "metrics.csv", "operating_points.csv"
+RUN, COMPARISON = "run.json", "comparison.json"
+
+Kind = TypeVar("Kind")
+
+
+@dataclass(frozen=True)
+class CaseScores:
+    """Hold the scores of one label in one case: a row of cases.csv.
+
+    P is the predicted object and T the true one. Lengths are in the unit of the spacing, called mm.
+
+    Attributes:
+        name: The case.
+        label: What is judged.
+        dice: 2 |P & T| / (|P| + |T|); 0 for a miss and for a false alarm; nan if both are empty.
+        hd95_mm: The larger of the two directed 95th percentiles of the distances between the surfaces; nan
+            if P or T is empty.
+        hd95_penalised_mm: The same, but the image's diagonal if just one is empty, and 0 if both are.
+        missed: 1 if only P is empty, otherwise 0.
+        false_alarm: 1 if only T is empty, otherwise 0.
+        both_empty: 1 if both are empty, otherwise 0.
+        lesions: Connected components of T; diagonal neighbours connect.
+        lesions_found: How many of them P touches.
+        false_lesions: Connected components of P that do not touch T.
+        truth_mm2: Size of T in 2-D; None in 3-D, where `truth_mm3` holds it.
+        prediction_mm2: Size of P in 2-D; None in 3-D.
+        truth_mm3: Size of T in 3-D; None in 2-D.
+        prediction_mm3: Size of P in 3-D; None in 2-D.
+        assd_mm: Mean distance between the two surfaces, both ways; nan if P or T is empty.
+        nsd: Normalised surface dice: the share of both surfaces within `nsd_tolerance_mm` of the other; 0 if
+            just one of P and T is empty, nan if both are.
+        nsd_tolerance_mm: The tolerance of `nsd`.
+        predicted_lesions: Connected components of P.
+    """
+
+    name: str
+    label: int
+    dice: float
+    hd95_mm: float
+    hd95_penalised_mm: float
+    missed: int
+    false_alarm: int
+    both_empty: int
+    lesions: int
+    lesions_found: int
+    false_lesions: int
+    truth_mm2: float | None
+    prediction_mm2: float | None
+    truth_mm3: float | None
+    prediction_mm3: float | None
+    assd_mm: float
+    nsd: float
+    nsd_tolerance_mm: float
+    predicted_lesions: int
+
+
+@dataclass(frozen=True)
+class LabelScores:
+    """Hold the summary of one label over all cases: a row of summary.csv.
+
+    Attributes:
+        label: What is judged.
+        cases: Number of cases.
+        cases_with_truth: Number of cases whose truth holds the label.
+        dice: Mean over the `dice_cases` in which it exists; nan if in none.
+        dice_cases: Number of cases in which prediction or truth holds the label.
+        hd95_mm: Mean over the `hd95_cases` in which it exists; nan if in none.
+        hd95_cases: Number of cases in which prediction and truth hold the label.
+        hd95_penalised_mm: Mean over all cases.
+        missed: Number of missed cases.
+        false_alarms: Number of cases in which only the prediction holds the label.
+        both_empty: Number of cases in which neither holds it.
+        lesions: Number of true lesions.
+        lesion_sensitivity: Share of the true lesions that are found; nan if there are none.
+        false_lesions_per_image: Mean number of false lesions over all cases.
+        lesion_precision: Share of the predicted lesions that touch a true one; nan if there are none.
+        lesion_f1: 2 TP / (2 TP + FP + FN), of the lesions found, false and missed; nan if there are none.
+        assd_mm: Mean over the cases in which it exists.
+        nsd: Mean over the cases in which it exists.
+        nsd_tolerance_mm: The tolerance of `nsd`.
+    """
+
+    label: int
+    cases: int
+    cases_with_truth: int
+    dice: float
+    dice_cases: int
+    hd95_mm: float
+    hd95_cases: int
+    hd95_penalised_mm: float
+    missed: int
+    false_alarms: int
+    both_empty: int
+    lesions: int
+    lesion_sensitivity: float
+    false_lesions_per_image: float
+    lesion_precision: float
+    lesion_f1: float
+    assd_mm: float
+    nsd: float
+    nsd_tolerance_mm: float
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """Hold the scores of one label in one case at one threshold: a row of operating_points.csv.
+
+    Attributes:
+        name: The case.
+        label: What is judged.
+        threshold: Voxels whose probability exceeds it are predicted.
+        lesions: Connected components of the truth; diagonal neighbours connect.
+        lesions_found: How many of them the prediction touches.
+        false_lesions: Connected components of the prediction that do not touch the truth.
+        dice: As in `CaseScores`, but nan if the truth is empty.
+    """
+
+    name: str
+    label: int
+    threshold: float
+    lesions: int
+    lesions_found: int
+    false_lesions: int
+    dice: float
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """Hold what was logged in one epoch of training: a row of metrics.csv; None where nothing was."""
+
+    epoch: int
+    loss: float | None = None
+    region: float | None = None
+    boundary: float | None = None
+    region_weight: float | None = None
+    boundary_weight: float | None = None
+    region_gradient: float | None = None
+    boundary_gradient: float | None = None
+    validation_dice: float | None = None
+    seconds: float | None = None  # since the run began
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """Hold what run.json says of a finished run: what it was, how long it took, and on what machine."""
+
+    method: str
+    fold: int
+    seed: int
+    shared_epochs: int  # trained once for several runs, see `comparison.beginnings`
+    seconds: float
+    finished: str
+    train_cases: int
+    test_cases: int
+    hardware: str
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class MethodRecord:
+    """Hold what comparison.json says of a method."""
+
+    name: str
+    baseline: str | None
+    loss: str
+    epochs: int
+    runs: list[str]  # names of their directories
+
+
+@dataclass(frozen=True)
+class ComparisonRecord:
+    """Hold what comparison.json says: the experiment, its cases, and its runs."""
+
+    title: str
+    data: str
+    seeds: list[int]
+    folds: list[list[str] | int]
+    labels: list[int]
+    spacing: list[float]  # mm
+    train_cases: list[int]  # of each fold
+    groups: dict[str, str]  # tested case -> patient
+    thresholds: list[float]
+    experiment: str  # the text of its file
+    methods: list[MethodRecord]
+
+
+def write_table(path: Path, rows: Sequence[Any]) -> None:
+    """Write rows of one class as CSV; the file is either the old one or the whole new one.
+
+    Fields that have no default and are None in every row are left out: the sizes in
+    the unit of the other dimension.
+    """
+    absent = {
+        field.name
+        for field in (fields(rows[0]) if rows else ())
+        if field.default is MISSING and all(getattr(row, field.name) is None for row in rows)
+    }
+    write_csv(path, [{k: v for k, v in asdict(row).items() if k not in absent} for row in rows])
+
+
+def read_table(path: Path, kind: type[Kind]) -> list[Kind]:
+    """Return the rows of a CSV file as instances of `kind`.
+
+    Raises:
+        UserError: the file is missing, damaged, or lacks a column.
+    """
+    with reading_record(path), path.open(newline="", encoding="utf-8") as file:
+        return [_record(row, kind, _cell) for row in csv.DictReader(file, strict=True)]
+
+
+def write_record(path: Path, record: Any) -> None:
+    """Write an instance of one of the classes above as JSON, whole or not at all."""
+    with atomic_write(path, "record") as file:
+        file.write((json.dumps(asdict(record), indent=1) + "\n").encode())
+
+
+def read_record(path: Path, kind: type[Kind]) -> Kind:
+    """Return what a JSON file holds as an instance of `kind`.
+
+    Raises:
+        UserError: the file is missing, damaged, or lacks a key.
+    """
+    with reading_record(path):
+        return _record(json.loads(path.read_text(encoding="utf-8")), kind, _value)
+
+
+@contextmanager
+def reading_record(path: Path) -> Iterator[None]:
+    """Turn whatever a missing, damaged or older file raises into one line that names it."""
+    try:
+        yield
+    except Exception as error:  # json, csv, zip and NumPy each have their own for damaged bytes
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"{path}: missing or damaged ({reason}); remove its directory and run the comparison again"
+        ) from error
+
+
+def _record(content: Any, kind: type[Kind], convert: Any) -> Kind:
+    """Return an instance of `kind`; columns or keys that it does not know are left alone."""
+    if not isinstance(content, dict):
+        raise ValueError(f"no {kind.__name__}")
+    hints, values = get_type_hints(kind), {}
+    for field in fields(kind):  # pyright: ignore[reportArgumentType]
+        hint = hints[field.name]
+        if field.name in content:
+            try:
+                values[field.name] = convert(content[field.name], hint)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{field.name!r}: {error}") from None
+        elif type(None) in get_args(hint):
+            values[field.name] = None
+        elif field.default is MISSING:
+            raise ValueError(f"no {field.name!r}; an older version may have written it")
+    return kind(**values)
+
+
+def _cell(text: str | None, hint: Any) -> Any:
+    """Return the value of a cell; an empty one is None where that may be."""
+    if text is None:
+        raise ValueError("the row ends before it")
+    if type(None) in get_args(hint):
+        return None if text == "" else float(text)
+    return hint(text)
+
+
+def _value(value: Any, hint: Any) -> Any:
+    """Return a value of a JSON file, or raise if it is not of its type."""
+    if is_dataclass(hint):
+        return _record(value, hint, _value)  # pyright: ignore[reportArgumentType]
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is list and isinstance(value, list):
+        return [_value(item, parts[0]) for item in value]
+    if origin is dict and isinstance(value, dict):
+        return {key: _value(item, parts[1]) for key, item in value.items()}
+    if origin is types.UnionType:
+        for part in parts:
+            with suppress(ValueError):
+                return _value(value, part)
+    if hint is float and type(value) in (int, float):
+        return value
+    if hint in (int, str, type(None)) and type(value) is hint:
+        return value
+    raise ValueError(f"{value!r} is not of the type {getattr(hint, '__name__', hint)}")
