@@ -54,7 +54,7 @@ def write_squares(folder):
 @pytest.fixture
 def heeded(monkeypatch):
     """Signals that reach this process, which as a job in the background ignores some, and time to obey."""
-    from boundaryloss.training import signals
+    from boundaryloss import signals
 
     monkeypatch.setattr(signals, "GRACE", 3600.0)
     before = {number: signal.signal(number, signal.SIG_DFL) for number in signals.SIGNALS}

@@ -1,6 +1,7 @@
 """Who may import whom, and what `import boundaryloss` costs."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,38 +13,61 @@ import boundaryloss
 ROOT = Path(__file__).parent.parent / "src" / "boundaryloss"
 
 MAY_IMPORT = {  # besides itself; downward in this list
+    "extras": set(),
+    "signals": set(),
     "distance": set(),
     "schedules": set(),
     "losses": {"distance", "schedules"},
     "metrics": {"distance"},
-    "integrations": {"public"},
-    "files": set(),
+    "integrations": {"public", "extras"},
+    "files": {"extras"},
     "report.store": {"files"},
-    "scoring": {"files", "metrics", "report.store"},
+    "scoring": {"extras", "files", "metrics", "report.store"},
     "training.settings": {"files", "schedules"},
-    "training.data": {"files", "distance", "training.settings"},
+    "training.data": {"files", "distance", "signals", "training.settings"},
     "training.model": {"files", "distance", "losses", "scoring", "training.settings", "training.data"},
-    "training": {"files", "scoring", "report.store", "training.settings", "training.data", "training.model"},
-    "report": {"files", "report.store"},
+    "training": {
+        "extras",
+        "files",
+        "scoring",
+        "report.store",
+        "training.settings",
+        "training.data",
+        "training.model",
+    },
+    "report": {"extras", "files", "report.store"},
     "comparison": {
+        "extras",
         "files",
         "distance",
         "schedules",
         "scoring",
         "report.store",
+        "signals",
         "training",
         "training.settings",
         "training.data",
     },
-    "commands": {"files", "distance", "training"},
-    "cli": {"files", "scoring", "training", "training.settings", "report", "comparison", "commands"},
+    "commands": {"extras", "files", "distance", "training"},
+    "cli": {
+        "extras",
+        "signals",
+        "files",
+        "scoring",
+        "training",
+        "training.settings",
+        "report",
+        "comparison",
+        "commands",
+        "__main__",
+    },
+    "__main__": {"cli", "extras"},
 }
 SETTINGS = (
     "config",
     "rules",
     "task",
     "processes",
-    "signals",
     "checkpoints",
 )  # what every part of a run needs
 DOORS = ("files", "scoring")  # whose modules others import through `__init__` only
@@ -52,8 +76,13 @@ FRAMEWORKS = {
     "losses": {"torch"},
     "metrics": {"torch"},
     "schedules": set(),
+    "extras": set(),
+    "signals": set(),
     "files": {"filelock", "imagecodecs", "nibabel", "numpy", "PIL", "tifffile", "tomli"},
     "report.store": set(),
+    "training": {"lightning", "monai", "nibabel", "numpy", "PIL", "scipy", "tensorboard", "torch"},
+    "comparison": {"numpy", "torch"},
+    "commands": {"matplotlib", "monai", "nibabel", "numpy", "rich", "tifffile", "torch"},
     "scoring": {"monai", "numpy", "scipy", "torch"},
     "report": {"jinja2", "matplotlib", "numpy", "rich", "scipy"},
 }
@@ -101,8 +130,8 @@ def test_rooms_import_only_what_they_may():
                 assert used in MAY_IMPORT[room] | {room}, f"{path} imports {name}"
                 through_the_door = used not in DOORS or used in (room, rest)
                 assert through_the_door, f"{path} imports {name}: import it from boundaryloss.{used}"
-            elif room in FRAMEWORKS:
-                allowed = FRAMEWORKS[room] | ({"triton"} if path.name.startswith("cuda") else set())
+            elif (home := room if room in FRAMEWORKS else room.partition(".")[0]) in FRAMEWORKS:
+                allowed = FRAMEWORKS[home] | ({"triton"} if path.name.startswith("cuda") else set())
                 assert top in allowed | set(sys.stdlib_module_names), f"{path} imports {name}"
 
 
@@ -111,7 +140,7 @@ def test_an_integration_imports_the_public_names_and_its_framework(name):
     home, public = ROOT / "integrations", {f"boundaryloss.{public}" for public in boundaryloss.__all__}
     for path in (home / f"{name}.py", *(home / name).rglob("*.py")):
         for imported in imports(path) if path.exists() else ():
-            own = imported.startswith(f"boundaryloss.integrations.{name}")
+            own = imported.startswith((f"boundaryloss.integrations.{name}", "boundaryloss.extras"))
             if own or imported in public | {"boundaryloss"}:
                 continue
             assert imported.partition(".")[0] in INTEGRATIONS[name] | set(sys.stdlib_module_names), (
@@ -127,6 +156,16 @@ def test_import_loads_torch_and_nothing_heavier():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy = {"monai", "lightning", "scipy", "triton", "matplotlib", "nibabel", "rich"}
     assert "boundaryloss" in done.stdout.split() and not heavy & set(done.stdout.split())
+
+
+def test_doors_ask_for_all_that_their_rooms_import():
+    for room in ("files", "scoring", "report", "training", "comparison", "commands"):
+        asked = set(re.findall(r'"(\w+)"', " ".join(re.findall(r"require\((.*)\)", door_of(room)))))
+        assert asked - {"train"} == FRAMEWORKS[room] - {"torch"}, room
+
+
+def door_of(room):
+    return (ROOT / room / "__init__.py").read_text()
 
 
 def test_public_names_exist():

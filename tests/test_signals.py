@@ -10,8 +10,8 @@ from datasets import write_slices
 
 from boundaryloss import cli
 from boundaryloss.scoring import folders as evaluate
+from boundaryloss.signals import SIGNALS, Stopped, stopping_on_signals
 from boundaryloss.training import callbacks, predict
-from boundaryloss.training.signals import SIGNALS, Stopped, stopping_on_signals
 
 SETTINGS = 'epochs = 1\nfeatures = [4, 4, 4, 4, 4]\naccelerator = "cpu"\n'
 COMMANDS = {
@@ -103,7 +103,7 @@ def test_an_end_of_file_is_no_interruption(folder, monkeypatch):
 
 def test_end_with_parent_ends_a_process_whose_parent_is_killed():
     child = (
-        "from boundaryloss.training.signals import end_with_parent\nimport sys, time\nend_with_parent()\n"
+        "from boundaryloss.signals import end_with_parent\nimport sys, time\nend_with_parent()\n"
         "print('ready', flush=True)\ntime.sleep(1000)"
     )
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"

@@ -12,27 +12,18 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-try:
-    import click
-except ModuleNotFoundError:
-    print('boundaryloss: the command needs more packages: pip install "boundaryloss[train]"', file=sys.stderr)
-    raise SystemExit(2) from None
+from boundaryloss.extras import MissingExtraError, require
+from boundaryloss.signals import Stopped, end_children, end_with_parent, stopping_on_signals
 
-EXTRA = {
-    "jinja2",
-    "lightning",
-    "matplotlib",
-    "monai",
-    "nibabel",
-    "PIL",
-    "pydantic",
-    "rich",
-    "scipy",
-    "tensorboard",
-    "tifffile",
-    "tomli",
-    "tomli_w",
-}
+if __name__ == "__main__":
+    from boundaryloss.__main__ import main as start
+
+    start()
+
+require("train", "the command", "click")
+
+import click
+
 FOLDER = click.Path(path_type=Path)
 SHOWN = (  # of the summary
     "label",
@@ -59,11 +50,6 @@ class OneLineErrors(click.Group):
             return super().invoke(ctx)
         except UserError as error:
             _fail(str(error))
-        except ModuleNotFoundError as error:
-            package = (error.name or "").partition(".")[0]
-            if package not in EXTRA:
-                raise
-            _fail(f'{package} is not installed: pip install "boundaryloss[train]"')
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 _fail("the disc is full; free some space (train: and go on with --resume)")
@@ -78,9 +64,6 @@ def main(args: list[str] | None = None) -> None:
     Exits with 0 (all is done), 2 (a mistake in what was given), or 128 + the number of the signal that
     stopped it, whatever it was at: a scheduler must never take a part for the whole.
     """
-    from boundaryloss.training.processes import is_first_process
-    from boundaryloss.training.signals import Stopped, end_children, end_with_parent, stopping_on_signals
-
     if "LOCAL_RANK" in os.environ:  # started by torchrun, or by the first process of a run
         end_with_parent()
     try:
@@ -89,7 +72,11 @@ def main(args: list[str] | None = None) -> None:
         sys.exit(status or 0)
     except click.ClickException as error:
         _fail(error.format_message())
+    except MissingExtraError as error:
+        _fail(str(error))
     except Stopped as stopped:
+        from boundaryloss.training.processes import is_first_process
+
         end_children()
         if is_first_process():
             _fail(f"{stopped.line}; what was finished is on disk (see --resume of train)", stopped.status)
@@ -526,7 +513,3 @@ def _fail(message: str, status: int = 2) -> None:
     """One line on stderr, and out."""
     print(f"boundaryloss: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(status)
-
-
-if __name__ == "__main__":
-    main()

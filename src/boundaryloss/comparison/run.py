@@ -46,11 +46,11 @@ from boundaryloss.report.store import (
     write_table,
 )
 from boundaryloss.scoring import operating_points
+from boundaryloss.signals import end_with_parent
 from boundaryloss.training.callbacks import Progress, StepReport
 from boundaryloss.training.config import read_config, read_toml
 from boundaryloss.training.processes import merged
 from boundaryloss.training.run import RunData, count_steps, steps_per_epoch, train
-from boundaryloss.training.signals import end_with_parent
 
 PACKAGES = ("boundaryloss", "torch", "monai", "lightning", "numpy", "scipy")
 

@@ -1,5 +1,13 @@
 """Bytes <-> arrays, whole or not at all; what lies where in a data set; what a user has to change."""
 
+import sys
+
+from boundaryloss.extras import require
+
+require("train", __name__, "filelock", "imagecodecs", "nibabel", "numpy", "PIL", "tifffile")
+if sys.version_info < (3, 11):
+    require("train", __name__, "tomli")
+
 from boundaryloss.files.directories import (
     check_free,
     check_new,

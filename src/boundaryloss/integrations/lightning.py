@@ -1,5 +1,9 @@
 """The schedule of a `RegionBoundaryLoss` as a Lightning callback."""
 
+from boundaryloss.extras import require
+
+require("train", __name__, "lightning")
+
 from functools import partial
 from typing import Any, Literal
 

@@ -6,6 +6,10 @@ The names are loaded at first use: `evaluate` looks at its folders before it loa
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from boundaryloss.extras import require
+
+require("train", __name__, "monai", "numpy", "scipy")
+
 if TYPE_CHECKING:
     from boundaryloss.report.store import CaseScores, LabelScores, OperatingPoint
     from boundaryloss.scoring.cases import case_metrics, objects_of, summarise, without_unlabelled

@@ -1,1 +1,5 @@
-"""All of it at work: data, network, loop and metrics (needs ``pip install "boundaryloss[train]"``)."""
+"""All of it at work: data, network, loop and metrics."""
+
+from boundaryloss.extras import require
+
+require("train", __name__, "lightning", "monai", "nibabel", "numpy", "PIL", "scipy", "tensorboard")

@@ -5,15 +5,12 @@ from collections.abc import Callable
 from torch import nn
 
 from boundaryloss import BoundaryLoss, Constant, GradientRatio, Increase, LogBoundaryLoss, Rebalance
+from boundaryloss.extras import require
 from boundaryloss.integrations.nnunet.loss import with_boundary
 
-try:
-    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-except ModuleNotFoundError as error:
-    if not str(error.name).startswith("nnunetv2"):
-        raise
-    message = 'the trainer needs nnU-Net 2.8 or later: pip install "boundaryloss[nnunet]"'
-    raise ModuleNotFoundError(message, name="nnunetv2") from None
+require("nnunet", __name__, "nnunetv2")
+
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 
 class nnUNetTrainerBoundary(nnUNetTrainer):  # noqa: N801, nnU-Net's own spelling

@@ -5,13 +5,13 @@ from typing import Any
 import lightning
 from torch.utils.data import DataLoader, Subset
 
+from boundaryloss.signals import start_worker
 from boundaryloss.training.config import TrainConfig
 from boundaryloss.training.data.rundata import RunData
 from boundaryloss.training.data.sampling import Draws, EpochSampler, ShareSampler
 from boundaryloss.training.data.slices import collate
 from boundaryloss.training.data.split import split_validation
 from boundaryloss.training.data.volumes import FileGrid, Volumes
-from boundaryloss.training.signals import start_worker
 
 
 class Loaders(lightning.LightningDataModule):
