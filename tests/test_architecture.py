@@ -37,6 +37,7 @@ MAY_IMPORT = {  # besides itself; downward in this list
     },
     "report": {"extras", "files", "report.store"},
     "comparison": {
+        "schedules",
         "extras",
         "files",
         "distance",

@@ -40,7 +40,7 @@ SHOWN = (  # of the summary
 
 
 class OneLineErrors(click.Group):
-    """What a user did wrong is one line and exit 2."""
+    """Turn what a user did wrong into one line and exit 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command and translate its errors."""
@@ -419,7 +419,7 @@ def _check_source(data: str) -> None:
 
 
 def _read_own_config(path: Path, **settings: Any) -> Any:
-    """The settings that a run was begun with; its checkpoint has them, too, if the file is damaged."""
+    """Read the settings that a run was begun with; its checkpoint has them, too, if the file is damaged."""
     from boundaryloss.files import UserError, read_toml
     from boundaryloss.training.config import read_config
 
@@ -451,7 +451,7 @@ def _print_summary(rows: Sequence[Any], out: Path) -> None:
 
 @contextmanager
 def _progress(*, transient: bool = False) -> Iterator[Callable[[int, int, str], None]]:
-    """A bar that is there from the first step on, so that a mistake before it stays one line."""
+    """Show a bar that is there from the first step on, so that a mistake before it stays one line."""
     bar = _bar(transient=transient)
     task = bar.add_task("", total=None)
 
@@ -468,7 +468,7 @@ def _progress(*, transient: bool = False) -> Iterator[Callable[[int, int, str], 
 
 @contextmanager
 def _skipping(wanted: bool) -> Iterator[Callable[[str], None] | None]:
-    """Who is told of bad cases, if they are to be skipped; in the end they are counted."""
+    """Give what is called for bad cases, if they are to be skipped; in the end count them."""
     problems: list[str] = []
 
     def on_bad(problem: str) -> None:
@@ -485,7 +485,7 @@ def _count_skipped(count: int) -> str:
 
 
 def _bar(*, visible: bool = True, transient: bool = False) -> Any:
-    """The one progress bar."""
+    """Make the one progress bar."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -510,6 +510,6 @@ def _numbers(text: str | None, kind: type, rule: str) -> tuple[Any, ...] | None:
 
 
 def _fail(message: str, status: int = 2) -> None:
-    """One line on stderr, and out."""
+    """Print one line on stderr and exit."""
     print(f"boundaryloss: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(status)

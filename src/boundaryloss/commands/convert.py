@@ -114,7 +114,7 @@ def _check(name: str, source: Path, volumes: list[Volume]) -> None:
 
 
 def _slices(volume: Volume, keep: tuple[int, ...]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Image (modality, 256, 256) and labels (256, 256), uint8, along the third axis."""
+    """Return the image (modality, 256, 256) and labels (256, 256), uint8, along the third axis."""
     labels, _ = read_label_map(volume.labels)
     if labels.ndim != 3:
         raise UserError(f"{volume.labels}: shape {labels.shape}, but a volume was expected")
@@ -135,7 +135,7 @@ def _slices(volume: Volume, keep: tuple[int, ...]) -> Iterator[tuple[np.ndarray,
 
 
 def _resized(volume: np.ndarray, mode: str) -> np.ndarray:
-    """(channel, 256, 256, slices), each slice for itself."""
+    """Return (channel, 256, 256, slices), each slice for itself."""
     if volume.shape[1:3] == (SIZE, SIZE):
         return volume
     slices = np.moveaxis(volume, 3, 0)
@@ -156,14 +156,14 @@ def _write_split(path: Path, names: list[str], tested: int) -> None:
 
 
 def _training(source: Path, pattern: str) -> Iterator[Path]:
-    """What matches `pattern`, but for the challenges' own test sets, which the paper did not have."""
+    """Return what matches `pattern`, but for the challenges' own test sets, which the paper did not have."""
     for path in source.rglob(pattern):
         if not {"test", "testing"} & {part.lower() for part in path.relative_to(source).parts}:
             yield path
 
 
 def _isles2018(source: Path) -> Iterator[Volume]:
-    """TRAINING/case_N/SMIR.Brain.XX.O.KIND.ID/SMIR.Brain.XX.O.KIND.ID.nii, with six kinds."""
+    """Find TRAINING/case_N/SMIR.Brain.XX.O.KIND.ID/SMIR.Brain.XX.O.KIND.ID.nii, with six kinds."""
     for case in _training(source, "case_*"):
         files = {path.name.split(".")[4]: path for path in case.rglob("SMIR.Brain.XX.O.*.nii")}
         kinds = ("CT", "CT_CBF", "CT_CBV", "CT_MTT", "CT_Tmax", "OT")
@@ -172,7 +172,7 @@ def _isles2018(source: Path) -> Iterator[Volume]:
 
 
 def _wmh2017(source: Path) -> Iterator[Volume]:
-    """training/SITE/NUMBER/wmh.nii.gz beside pre/FLAIR.nii.gz and pre/T1.nii.gz; SITE may have two parts."""
+    """Find training/SITE/NUMBER/wmh.nii.gz beside pre/FLAIR.nii.gz and T1.nii.gz; SITE may have two parts."""
     for labels in _training(source, "wmh.nii.gz"):
         case = labels.parent
         name = "".join(part for part in case.relative_to(source).parts if part != "training")
@@ -180,7 +180,7 @@ def _wmh2017(source: Path) -> Iterator[Volume]:
 
 
 def _acdc(source: Path) -> Iterator[Volume]:
-    """training/patientNNN/patientNNN_frameNN.nii.gz, each with its _gt.nii.gz."""
+    """Find training/patientNNN/patientNNN_frameNN.nii.gz, each with its _gt.nii.gz."""
     for labels in _training(source, "patient*_frame*_gt.nii.gz"):
         name = labels.name.removesuffix("_gt.nii.gz")
         yield Volume(name, (labels.with_name(f"{name}.nii.gz"),), labels)

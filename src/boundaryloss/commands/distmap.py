@@ -192,7 +192,7 @@ def _draw_panel(figure: Any, axes: Any, mask: np.ndarray, phi: np.ndarray, steps
 
 
 def _outline(axes: Any, mask: np.ndarray, steps: Sequence[float]) -> None:
-    """The boundary as it is: the faces between voxels, not a smooth curve through their centres."""
+    """Return the boundary as it is: the faces between voxels, not a smooth curve through their centres."""
     from matplotlib.collections import LineCollection
 
     dy, dx = steps

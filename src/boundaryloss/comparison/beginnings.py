@@ -31,17 +31,17 @@ class Beginning:
 
     @property
     def name(self) -> str:
-        """Its directory: its first run, and how far it goes."""
+        """Return the name of its directory: its first run, and how far it goes."""
         return f"{self.runs[0].name}-{self.epochs}"
 
     @property
     def fold(self) -> int:
-        """The fold of all its runs."""
+        """Return the fold of all its runs."""
         return self.runs[0].fold
 
     @property
     def config(self) -> TrainConfig:
-        """What its runs agree in."""
+        """Return the settings that its runs agree in."""
         return _region_alone(self.runs[0].config)
 
 
@@ -75,7 +75,7 @@ def epochs_alone(config: TrainConfig) -> int:
 
 
 def is_begun(run: Path) -> bool:
-    """Whether a run has a checkpoint to go on from."""
+    """Return whether a run has a checkpoint to go on from."""
     return any((run / "checkpoints" / name).exists() for name in (LAST, PREVIOUS))
 
 

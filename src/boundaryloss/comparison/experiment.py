@@ -47,7 +47,7 @@ class Method:
 
     @property
     def slug(self) -> str:
-        """The name as part of a directory's."""
+        """Return the name as part of a directory's."""
         return re.sub(r"[^a-z0-9.]+", "-", self.name.lower()).strip("-.")
 
 
@@ -62,12 +62,12 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Its directory."""
+        """Return the name of its directory."""
         return f"{self.method.slug}-fold{self.fold}-seed{self.seed}"
 
     @property
     def config(self) -> TrainConfig:
-        """The method's settings with this run's seed."""
+        """Return the method's settings with this run's seed."""
         return replace(self.method.config, seed=self.seed, fold=self.numbered)
 
 
@@ -109,14 +109,14 @@ class Experiment:
     text: str = ""
 
     def runs(self) -> Iterator[Run]:
-        """Seed by seed, so that an unfinished experiment is still balanced."""
+        """Yield the runs seed by seed, so that an unfinished experiment is still balanced."""
         for seed in self.seeds:
             for fold, test in enumerate(self.folds):
                 for method in self.methods:
                     yield Run(method, fold, seed, test if isinstance(test, int) else 0)
 
     def source(self, fold: int) -> Source:
-        """Where the slices of a fold come from: the same for every method and seed."""
+        """Return where the slices of a fold come from: the same for every method and seed."""
         test = self.folds[fold]
         config = replace(self.methods[0].config, fold=test if isinstance(test, int) else 0)
         return Source(self.data, () if isinstance(test, int) else test, json.dumps(as_dict(config)))

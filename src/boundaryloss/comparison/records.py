@@ -46,7 +46,7 @@ def write_facts(experiment: Experiment, out: Path, data: list[RunData]) -> None:
 
 
 def truth_of(batch: Batch, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Truth of a tested case as it lies on its file, unlabelled voxels as background, and where these are."""
+    """Return the truth of a case on its file's grid, unlabelled voxels as background, and their mask."""
     if "truth" in batch:  # volumes
         truth = batch["truth"][index]
     else:
@@ -55,7 +55,7 @@ def truth_of(batch: Batch, index: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_images(experiment: Experiment, out: Path, data: list[RunData]) -> None:
-    """images.npz: one plane of every tested case, image and truth."""
+    """Write images.npz: one plane of every tested case, image and truth."""
     path, arrays = out / "images.npz", {}
     if {f"image/{name}" for fold in data for name in fold.test.names} <= _names(path):
         return
@@ -69,7 +69,7 @@ def write_images(experiment: Experiment, out: Path, data: list[RunData]) -> None
 
 
 def _names(path: Path) -> set[str]:
-    """What an .npz file holds; nothing if it is missing or damaged, for then it is made again."""
+    """Return the names in an .npz file; nothing if it is missing or damaged, for then it is made again."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name for name, _ in arrays.items()}  # reads them all
@@ -78,17 +78,17 @@ def _names(path: Path) -> set[str]:
 
 
 def plane(array: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """What a page can show of a case: a slice as it is; of a volume the plane with most of the truth."""
+    """Return what a page can show of a case: a slice, or the plane of a volume with most of the truth."""
     return array if truth.ndim == 2 else array[..., fullest_slice(truth)]
 
 
 def device(accelerator: str) -> str:
-    """Where networks of a run go, as torch calls it."""
+    """Return where networks of a run go, as torch calls it."""
     return "cuda" if torch.cuda.is_available() and accelerator != "cpu" else "cpu"
 
 
 def hardware(accelerator: str) -> str:
-    """The processor, or the GPU, that trains."""
+    """Name the processor, or the GPU, that trains."""
     if device(accelerator) == "cuda":
         return torch.cuda.get_device_name()
     model = platform.processor() or platform.machine()

@@ -154,7 +154,7 @@ def _start_worker(threads: int) -> None:
 
 @functools.cache
 def _load(source: Source) -> RunData:
-    """Every process reads each fold once."""
+    """Read each fold once in every process."""
     return source.load()
 
 
@@ -214,7 +214,7 @@ def _one_run(
 
 
 def _is_done(out: Path, run: Run, data: RunData) -> bool:
-    """Whether the run is finished, with these settings, images, masks and test set."""
+    """Return whether the run is finished, with these settings, images, masks and test set."""
     directory = out / "runs" / run.name
     if not all(holds_json(directory / name) for name in (RUN, "splits.json")):
         return False

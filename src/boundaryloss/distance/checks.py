@@ -48,7 +48,7 @@ def check_integer(name: str, value: Any) -> int:
 
 
 def is_integer(values: Tensor) -> bool:
-    """Whether the type of `values` is that of labels; bool is that of masks."""
+    """Return whether the type of `values` is that of labels; bool is that of masks."""
     return values.dtype in _INTEGERS
 
 

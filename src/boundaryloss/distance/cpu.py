@@ -16,7 +16,7 @@ def signed_distance(
     face_offset: float,
     ignore_index: int | None,
 ) -> Tensor:
-    """Signed maps of classes `first_class..num_classes-1` of label maps `(batch, map, *space)`."""
+    """Compute signed maps of classes `first_class..num_classes-1` of label maps `(batch, map, *space)`."""
     batch, channels, *space = maps.shape
     result = maps.new_empty((batch, channels * (num_classes - first_class), *space), dtype=torch.float32)
     depth_maps, depth_spacing = _with_depth(maps, spacing)
@@ -36,7 +36,7 @@ def signed_distance(
 
 
 def distance_transform(mask: Tensor, spacing: Sequence[float]) -> Tensor:
-    """Distance of every True voxel of `(batch, *space)` to the nearest False one."""
+    """Compute the distance of every True voxel of `(batch, *space)` to the nearest False one."""
     result = torch.empty_like(mask, dtype=torch.float32, memory_format=torch.contiguous_format)
     maps, depth_spacing = _with_depth(mask.unsqueeze(1), spacing)
     _native.distance_transform(maps, result, depth_spacing, torch.get_num_threads())
@@ -44,7 +44,7 @@ def distance_transform(mask: Tensor, spacing: Sequence[float]) -> Tensor:
 
 
 def components(masks: Tensor) -> Tensor:
-    """Components of bool masks `(batch, class, *space)`, numbered by their first voxel."""
+    """Compute the components of bool masks `(batch, class, *space)`, numbered by their first voxel."""
     batch, channels, *space = masks.shape
     result = torch.empty_like(masks, dtype=torch.int32, memory_format=torch.contiguous_format)
     volumes = masks.reshape(batch * channels, *([1] if len(space) == 2 else []), *space)
@@ -61,7 +61,7 @@ def component_factors(sizes: Tensor, numbers: Tensor, most: float) -> Tensor:
 
 
 def _with_depth(maps: Tensor, spacing: Sequence[float]) -> tuple[Tensor, list[float]]:
-    """The kernels see volumes: a 2-D image is one slice, whose thickness plays no part."""
+    """Return maps and spacing as of volumes: a 2-D image is one slice of any thickness."""
     if len(spacing) == 3:
         return maps, list(spacing)
     return maps.unsqueeze(2), [1.0, *spacing]

@@ -36,7 +36,7 @@ def signed_distance(
     face_offset: float,
     ignore_index: int | None,
 ) -> tuple[Tensor, Tensor]:
-    """Signed maps of classes `first_class..num_classes-1` of label maps `(batch, map, *space)`.
+    """Compute signed maps of classes `first_class..num_classes-1` of label maps `(batch, map, *space)`.
 
     Beside them a scalar on the device: 0 if a label lies outside the classes.
     """
@@ -49,7 +49,7 @@ def signed_distance(
 
 
 def distance_transform(mask: Tensor, spacing: Sequence[float]) -> Tensor:
-    """Distance of every True voxel of `(batch, *space)` to the nearest False one."""
+    """Compute the distance of every True voxel of `(batch, *space)` to the nearest False one."""
     state, bounds, _ = all_axes_but_first(mask.unsqueeze(1), 2, 1, spacing, 0.0, None)
     distance = torch.empty_like(state)
     _pass(state, distance, bounds, state.shape[2:], spacing[0], 0.0, "inside")
@@ -65,7 +65,7 @@ def all_axes_but_first(
     ignore_index: int | None,
     lanes: int = LANES,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """State `(batch, map * class, *space)` of all axes but the first; its bounds; whether the labels fit."""
+    """Return the state `(batch, map * class, *space)` of all axes but one; its bounds; whether labels fit."""
     maps = maps.contiguous()
     if maps.dtype == torch.bool:
         maps = maps.view(torch.uint8)
@@ -105,7 +105,7 @@ def all_axes_but_first(
 
 
 def _new_bounds(state: Tensor, size: int, lanes: int) -> Tensor:
-    """`(side, column of lanes, block)` for the columns along an axis of `size`."""
+    """Return `(side, column of lanes, block)` for the columns along an axis of `size`."""
     width = state.shape[-1]
     columns = state.numel() // (size * width) * triton.cdiv(width, lanes)
     return state.new_full((2, columns, triton.cdiv(size, ROWS.value)), math.inf)
@@ -122,7 +122,7 @@ def _pass(
     next_bounds: Tensor | None = None,
     lanes: int = LANES,
 ) -> None:
-    """Along the first of the last `axes` of `state`, whose spacing is `step`."""
+    """Search along the first of the last `axes` of `state`, whose spacing is `step`."""
     size, *between, width = axes
     with torch.cuda.device_of(state):
         _search_pass[(bounds[0].numel(),)](
@@ -183,7 +183,7 @@ def _first_pass(
     LANES: tl.constexpr,
     PADDED: tl.constexpr,
 ):
-    """Along the contiguous axis: from a voxel to the ends of its run. A program does a row, all classes."""
+    """Measure along the contiguous axis, to the ends of each run. A program does a row, all classes."""
     row = tl.program_id(0) % height
     slice_ = tl.program_id(0) // height % slices
     label_map = (tl.program_id(0) // height // slices).to(tl.int64)
@@ -241,7 +241,7 @@ def _search_pass(
     LANES: tl.constexpr,
     BLOCKS: tl.constexpr,
 ):
-    """Along an axis of `size` with `between * width` voxels from row to row. A program does a tile.
+    """Search along an axis of `size` with `between * width` voxels from row to row. A program does a tile.
 
     `GOAL` is "state", with the bounds for the next axis (of `slices`), "signed" for the signed map, or
     "inside" for the distance of the voxels inside alone.
@@ -284,7 +284,7 @@ def squared_distances(
     LANES: tl.constexpr,
     BLOCKS: tl.constexpr,
 ):
-    """Of a tile: the squared distances inside (0 outside), those outside (0 inside), offsets, what is image.
+    """Return squared distances inside and outside, offsets, and the in-image mask.
 
     Without `BOTH` the voxels outside keep what they have.
     """
@@ -311,7 +311,7 @@ def squared_distances(
 def _search(
     own, columns, least, block, size, stride, step, face_offset, SIDE: tl.constexpr, BLOCKS: tl.constexpr
 ):
-    """Squared distances of the targets on one side; 0 on the other."""
+    """Return the squared distances of the targets on one side; 0 on the other."""
     blocks = tl.arange(0, BLOCKS)
     gap = tl.maximum(tl.abs(blocks - block) * ROWS - (ROWS - 1), 0).to(tl.float32)
     promise = tl.load(least + blocks, mask=blocks * ROWS < size, other=float("inf"))
@@ -331,7 +331,7 @@ def _search(
 
 @triton.jit
 def signed_root(inside, outside, face_offset):
-    """Signed distance; 0 where there is no boundary. Between centres (no face offset) one less inside."""
+    """Return the signed distance; 0 without a boundary. Between centres (no face offset) one less inside."""
     phi = tl.sqrt_rn(outside) - tl.sqrt_rn(inside)
     phi = tl.where((inside > 0) & (face_offset == 0), phi + 1, phi)
     return tl.where(tl.abs(phi) == float("inf"), 0.0, phi)

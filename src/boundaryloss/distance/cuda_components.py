@@ -20,7 +20,7 @@ from boundaryloss.distance.cuda import _larger
 
 
 def components(masks: Tensor) -> Tensor:
-    """Components of bool masks `(batch, class, *space)`, numbered by their first voxel."""
+    """Compute the components of bool masks `(batch, class, *space)`, numbered by their first voxel."""
     masks = masks.contiguous().view(torch.uint8)
     parents, labels = (torch.empty_like(masks, dtype=torch.int32) for _ in range(2))
     if masks.numel() == 0:

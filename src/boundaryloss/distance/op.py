@@ -41,7 +41,7 @@ def _signed_distance(
     face_offset: float,
     ignore_index: int | None,
 ) -> Tensor:
-    """Signed maps `(batch, map * class, *space)` of label maps `(batch, map, *space)`."""
+    """Compute the signed maps `(batch, map * class, *space)` of label maps `(batch, map, *space)`."""
     if maps.device.type == "cpu":
         return cpu.signed_distance(maps, num_classes, first_class, spacing, face_offset, ignore_index)
     if triton_runs_on(maps.device):
@@ -74,7 +74,7 @@ signed_distance = define(
 
 
 def _distance_transform(mask: Tensor, spacing: list[float]) -> Tensor:
-    """Distance of every True voxel of `(batch, *space)` to the nearest False one."""
+    """Compute the distance of every True voxel of `(batch, *space)` to the nearest False one."""
     if mask.device.type == "cpu":
         return cpu.distance_transform(mask, spacing)
     if triton_runs_on(mask.device):
@@ -97,7 +97,7 @@ distance_transform = define(
 
 
 def _components(masks: Tensor) -> Tensor:
-    """Component of every voxel of bool masks `(batch, class, *space)`, int32: 0 outside the mask.
+    """Compute the component of every voxel of bool masks `(batch, class, *space)`, int32: 0 outside the mask.
 
     Voxels that share a face, an edge or a corner belong together. A component's number is the index of its
     first voxel among those of its image and class, plus 1: the same on all devices.
@@ -119,7 +119,7 @@ components = define("components", "(Tensor masks) -> Tensor", _components, _comp
 
 
 def triton_runs_on(device: torch.device) -> bool:
-    """Whether the Triton kernels serve `device`; where only Triton is missing, that is said once."""
+    """Return whether the Triton kernels serve `device`; where only Triton is missing, that is said once."""
     if device.type not in ("cuda", "xpu"):
         return False
     if not _HAS_TRITON:
@@ -137,7 +137,7 @@ def _say_that_triton_is_missing() -> None:
 
 
 def assert_labels(labels_fit: Tensor, num_classes: int) -> None:
-    """As the CPU kernel does, refuse labels outside the classes, on CUDA without waiting for the device."""
+    """Refuse labels outside the classes, as the CPU kernel does; on CUDA without waiting for the device."""
     message = f"labels lie outside 0..{num_classes - 1}; pass ignore_index if they mark unlabelled voxels"
     if labels_fit.device.type == "cuda":
         torch.ops.aten._assert_async.msg(labels_fit, message)

@@ -23,7 +23,7 @@ def signed_distance(
     face_offset: float,
     ignore_index: int | None = None,
 ) -> Tensor:
-    """Signed maps of classes `first_class..num_classes-1` of label maps `(batch, map, *space)`."""
+    """Compute signed maps of classes `first_class..num_classes-1` of label maps `(batch, map, *space)`."""
     classes = torch.arange(first_class, num_classes, device=maps.device).view(-1, *[1] * len(spacing))
     objects = (maps.unsqueeze(2) == classes).flatten(1, 2)
     if ignore_index is not None:
@@ -37,12 +37,12 @@ def signed_distance(
 
 
 def distance_transform(mask: Tensor, spacing: Sequence[float]) -> Tensor:
-    """Distance of every True voxel of `(batch, *space)` to the nearest False one."""
+    """Compute the distance of every True voxel of `(batch, *space)` to the nearest False one."""
     return squared_distance(~mask, spacing, 0.0).sqrt().float()
 
 
 def squared_distance(sources: Tensor, spacing: Sequence[float], face_offset: float) -> Tensor:
-    """Squared distance of every voxel to the nearest source, measured to its centre or to its faces.
+    """Compute the squared distance of every voxel to the nearest source, to its centre or to its faces.
 
     At `k` voxels along an axis the cost is `(max(|k| - face_offset, 0) * spacing)^2`.
     """
@@ -61,7 +61,7 @@ def squared_distance(sources: Tensor, spacing: Sequence[float], face_offset: flo
 
 
 def components(masks: Tensor) -> Tensor:
-    """Components of bool masks `(batch, class, *space)`, numbered by their first voxel.
+    """Compute the components of bool masks `(batch, class, *space)`, numbered by their first voxel.
 
     Every voxel takes the lowest number among its neighbours until nothing changes.
     """

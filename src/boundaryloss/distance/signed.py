@@ -30,7 +30,7 @@ def signed_distance_map(
     include_background: bool = False,
     ignore_index: int | None = None,
 ) -> Tensor:
-    r"""Signed distance of every voxel to the boundary of every class, negative inside.
+    r"""Compute the signed distance of every voxel to the boundary of every class, negative inside.
 
     .. math:: \phi_c(q) = \begin{cases} -D_c(q) & q \in G_c \\ +D_c(q) & \text{otherwise} \end{cases}
 
@@ -98,7 +98,7 @@ def op_arguments(
     contour: Contour,
     include_background: bool,
 ) -> tuple[tuple[Tensor, int, int, list[float], float], float]:
-    """What the op takes: maps, classes, first class, spacing, face offset; and the scale of its result."""
+    """Return what the op takes: maps, classes, first class, spacing, face offset; and the scale."""
     maps, num_classes = as_maps(labels, num_classes)
     spatial = maps.shape[2:]
     first_class = 0 if include_background and labels.dtype != torch.bool else 1
@@ -116,7 +116,7 @@ def op_arguments(
 
 
 def distance_transform(mask: Tensor, *, spacing: Sequence[float] | float | None = None) -> Tensor:
-    r"""Exact Euclidean distance of every True voxel to the nearest False voxel; zero at False voxels.
+    r"""Compute the Euclidean distance of every True voxel to the nearest False voxel; zero at False voxels.
 
     .. math:: D(q) = \min_{r \,:\, \neg m(r)} \lVert q - r \rVert
 

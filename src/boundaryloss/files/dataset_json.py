@@ -82,7 +82,7 @@ def _describe(content: Mapping[str, Any]) -> Description:
 
 
 def _channels(key: str, table: Any) -> tuple[str, ...]:
-    """The name of each channel, from {"0": name}, from {name: 0} or from a list."""
+    """Return the name of each channel, from {"0": name}, from {name: 0} or from a list."""
     wanted = f'{key} must be a table such as {{"0": "CT"}}, numbered from 0'
     if isinstance(table, list):
         table = {str(index): name for index, name in enumerate(table)}
@@ -103,7 +103,7 @@ def _channels(key: str, table: Any) -> tuple[str, ...]:
 def _labels(
     table: Any, *, strict: bool
 ) -> tuple[dict[str, tuple[int, ...]], tuple[tuple[int, ...], ...], int | None]:
-    """The values by name without background and `ignore`; the regions, if there are any; `ignore`.
+    """Return the values by name without background and `ignore`; the regions, if there are any; `ignore`.
 
     Where it is `strict` (nnU-Net) only "background" may be 0; the Decathlon calls it as it likes.
     """
@@ -182,7 +182,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether a value is a whole number from 0 on, be it written as text or as 1.0."""
+    """Return whether a value is a whole number from 0 on, be it written as text or as 1.0."""
     if isinstance(value, str):
         return value.isascii() and value.isdecimal() and len(value) < 10
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0 and value % 1 == 0

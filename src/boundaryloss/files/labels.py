@@ -55,7 +55,7 @@ def check_label_values(values: Collection[int], where: object) -> None:
 
 
 def looks_void(values: Collection[int]) -> bool:
-    """Whether 255 stands apart from numbered classes below 32, as unlabelled voxels are often marked."""
+    """Return whether 255 stands apart from classes below 32, as unlabelled voxels are often marked."""
     others = {*values} - {0, VOID}
     return VOID in values and bool(others) and max(others) < 32
 

@@ -33,7 +33,7 @@ class Case:
 
     @property
     def image(self) -> Path:
-        """The file of the image, or of its first channel."""
+        """Return the file of the image, or of its first channel."""
         return self.images[0]
 
 
@@ -100,14 +100,14 @@ def find_labels(folder: Path) -> dict[str, Path]:
 
 
 def _labelled(folder: Path) -> tuple[Case, ...] | None:
-    """The cases that dataset.json describes, if it is they that are predicted and judged."""
+    """Return the cases that dataset.json describes, if it is they that are predicted and judged."""
     first = _first(folder, 0)
     described = (folder / "dataset.json").is_file() and first in (folder, folder / "imagesTr")
     return read_layout(folder).cases if described else None
 
 
 def _first(folder: Path, part: int) -> Path:
-    """The folder of images (part 0) or labels (1) in a dataset; `folder` itself if it is none."""
+    """Return the folder of images (part 0) or labels (1) in a dataset; `folder` itself if it is none."""
     pairs = [(folder / images, folder / labels) for images, labels in PAIRS]
     whole = [pair for pair in pairs if pair[0].is_dir() and pair[1].is_dir()]
     return next((pair[part] for pair in whole or pairs if pair[part].is_dir()), folder)
@@ -133,7 +133,7 @@ def list_files(folder: Path) -> dict[str, Path]:
 
 
 def _described(folder: Path) -> Layout:
-    """What a folder with dataset.json has."""
+    """Read what a folder with dataset.json has."""
     path = folder / "dataset.json"
     found = read_description(path)
     if found.listed is not None:
@@ -160,7 +160,7 @@ def _described(folder: Path) -> Layout:
 
 
 def _listed(folder: Path, entries: Sequence[Listed]) -> tuple[Case, ...]:
-    """Cases whose files dataset.json names; those without a name have that of their image.
+    """List the cases whose files dataset.json names; those without a name have that of their image.
 
     Images of the same name in several folders are told apart by these: siteA_scan, siteB_scan.
     """
@@ -188,5 +188,5 @@ def _group_channels(files: Mapping[str, Path]) -> dict[str, tuple[Path, ...]]:
 
 
 def _pair(images: Mapping[str, tuple[Path, ...]], labels: Mapping[str, Path]) -> tuple[Case, ...]:
-    """Cases by name; one that lacks its image or its labels is kept, and named when it is read."""
+    """Return the cases by name; one that lacks its image or its labels is kept, and named when it is read."""
     return tuple(Case(name, images.get(name, ()), labels.get(name)) for name in sorted({*images, *labels}))

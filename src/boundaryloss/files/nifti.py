@@ -127,7 +127,7 @@ def _read_header(path: Path) -> Any:
 
 
 def _header(content: bytes, path: Path) -> Any:
-    """The header of a file as it is: nibabel's own checks would put 1 for a voxel size of 0."""
+    """Read the header of a file as it is: nibabel's own checks would put 1 for a voxel size of 0."""
     from nibabel.nifti1 import Nifti1Header
     from nibabel.nifti2 import Nifti2Header
 
@@ -144,7 +144,7 @@ def _header(content: bytes, path: Path) -> Any:
 
 
 def _space(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The axes of a file that a slice or volume has: without the last thin one of three."""
+    """Return the axes of a file that a slice or volume has: without the last thin one of three."""
     axes = range(min(len(shape), 3))
     thin = [axis for axis in axes if shape[axis] == 1][-1:] if len(shape) >= 3 else []
     return tuple(axis for axis in axes if axis not in thin)
@@ -177,7 +177,7 @@ def _geometry(header: Any, path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
 
 
 def _affine(header: Any, path: Path) -> np.ndarray:
-    """The first form that can be used, in the unit of the header."""
+    """Return the first form that can be used, in the unit of the header."""
     if abs(header["pixdim"][0]) != 1:
         header["pixdim"][0] = 1  # what the standard makes of it
     forms = {"sform": header.get_sform, "qform": header.get_qform}
@@ -198,7 +198,7 @@ def _invertible(edges: np.ndarray) -> bool:
 
 
 def _digits(lengths: np.ndarray) -> tuple[float, ...]:
-    """Without the digits that are float32's alone: .8, not .800000011920929."""
+    """Round away the digits that are float32's alone: .8, not .800000011920929."""
     return tuple(float(str(np.float32(length))) for length in lengths)
 
 

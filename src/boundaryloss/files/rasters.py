@@ -99,7 +99,7 @@ def _tiff(path: Path, labels: bool) -> np.ndarray:
 
 
 def _coloured(indices: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """Indices (H, W) -> colours (3, H, W); the palette is of 16 bits, its colours mostly of 8."""
+    """Turn indices (H, W) into colours (3, H, W); the palette is of 16 bits, its colours mostly of 8."""
     colours = palette >> 8 if palette.max() > 255 else palette
     return colours.astype(np.uint8)[:, indices]
 
@@ -118,7 +118,7 @@ def _check_upright(path: Path, orientation: int | None) -> None:
 
 
 def _check_whole(path: Path, series: Any, size: int) -> None:
-    """Every strip and tile must lie in this file; tifffile makes zeros of some that do not."""
+    """Refuse strips and tiles that do not lie in this file; tifffile makes zeros of some that do not."""
     pages = list(series.pages)
     stored = [
         (offset, count)

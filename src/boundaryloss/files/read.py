@@ -140,7 +140,7 @@ def _rescale(channel: np.ndarray, window: Sequence[float] = ()) -> np.ndarray:
 
 
 def _read(path: Path, *, labels: bool = False) -> tuple[np.ndarray, tuple[float, ...]]:
-    """The array of a file, channels first, and its spacing."""
+    """Return the array of a file, channels first, and its spacing."""
     name = path.name.lower()
     if not name.endswith(SUFFIXES):
         raise UserError(f"{path}: unknown format; use PNG, TIFF or NIfTI, or JPEG for images")

@@ -14,7 +14,7 @@ else:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is an ordinary file; reading a pipe would wait for ever."""
+    """Return whether there is an ordinary file; reading a pipe would wait for ever."""
     try:
         return path.is_file()
     except OSError:  # the name is too long

@@ -67,7 +67,7 @@ def _by_pair(results: Results, findings: Sequence[Finding]) -> Iterator[tuple[st
 
 
 def conclusions(results: Results) -> str:
-    """What a reader may and may not conclude."""
+    """Say what a reader may and may not conclude."""
     facts = results.facts
     runs = sum(len(method.runs) for method in results.methods)
     epochs = "/".join(str(e) for e in sorted({method.epochs for method in facts.methods}))

@@ -46,7 +46,7 @@ class Finding:
 
     @property
     def verdict(self) -> str:
-        """`better`, `worse`, `not significant`; or `not judged`, where seeds or units are too few."""
+        """Return `better`, `worse`, `not significant`; or `not judged`, where seeds or units are too few."""
         if len(self.difference.by_seed) < FEWEST_SEEDS or self.difference.units < FEWEST_UNITS:
             return "not judged"
         if not self.difference.is_significant(self.p):
@@ -55,7 +55,7 @@ class Finding:
 
     @property
     def against(self) -> str:
-        """Which of the two tests alone says that this may be chance; empty if both do, or none."""
+        """Name the test that alone says that this may be chance; empty if both do, or none."""
         low, high = self.difference.low, self.difference.high
         if self.verdict != "not significant" or (self.p < SIGNIFICANT) is not (low <= 0 <= high):
             return ""
@@ -63,7 +63,7 @@ class Finding:
 
 
 def find_all(results: Results) -> list[Finding]:
-    """All classes, pairs and measures, with p-values corrected for their number."""
+    """Test all classes, pairs and measures, with p-values corrected for their number."""
     findings = []
     for label in results.facts.labels:
         for baseline, method in results.pairs:
@@ -79,13 +79,13 @@ def find_all(results: Results) -> list[Finding]:
 
 
 def curve(results: Results, method: Method, label: int) -> tuple[np.ndarray, np.ndarray]:
-    """Lesion sensitivity and false lesions per case: (threshold, seed) both."""
+    """Return lesion sensitivity and false lesions per case: (threshold, seed) both."""
     lesions, found, false = method.points[label].sum(axis=-1)
     return found / np.maximum(lesions, 1), false / len(results.cases)
 
 
 def equal_sensitivity(results: Results, baseline: Method, method: Method, label: int) -> Difference:
-    """False lesions per case where the method is as sensitive as its baseline is at 0.5.
+    """Compare false lesions per case where the method is as sensitive as its baseline is at 0.5.
 
     The method's threshold is moved until both find as many lesions, seed by seed, and resample by resample.
     """
@@ -95,7 +95,7 @@ def equal_sensitivity(results: Results, baseline: Method, method: Method, label:
     seeds, units = resample(first.shape[2], first.shape[3])
 
     def by_seed(weights: np.ndarray) -> np.ndarray:
-        """(seed, resample) of units drawn `weights` (resample, unit) times."""
+        """Return (seed, resample) of units drawn `weights` (resample, unit) times."""
         lesions, found, false = first[:, at] @ weights.T
         target, count = found / np.maximum(lesions, 1), weights @ cases
         lesions, moved, moved_false = second @ weights.T
@@ -114,7 +114,7 @@ def equal_sensitivity(results: Results, baseline: Method, method: Method, label:
 
 
 def _false_at(sensitivity: np.ndarray, false: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """False lesions (threshold, ...) where the falling `sensitivity` meets `target` (...), or else nan.
+    """Return the false lesions where the falling `sensitivity` (threshold, ...) meets `target`, or nan.
 
     At low thresholds false lesions flow together and their number falls again; it counts as if it did not.
     """
@@ -133,7 +133,7 @@ def _false_at(sensitivity: np.ndarray, false: np.ndarray, target: np.ndarray) ->
 
 
 def sentences(findings: Sequence[Finding]) -> list[str]:
-    """What may be said of one method against its baseline for one class, from its findings."""
+    """Say what is known of one method against its baseline for one class, from its findings."""
     words = {
         "better": "Significantly better",
         "worse": "Significantly worse",
@@ -163,12 +163,12 @@ def _described(finding: Finding) -> str:
 
 
 def number(value: float, digits: int) -> str:
-    """A dash where there is none."""
+    """Write a number, or a dash where there is none."""
     return f"{value:.{digits}f}" if np.isfinite(value) else "\N{EN DASH}"
 
 
 def signed(value: float, digits: int) -> str:
-    """With its sign, and a real minus; what rounds to nothing has neither."""
+    """Write a number with its sign and a real minus; what rounds to nothing has neither."""
     if not np.isfinite(value):
         return number(value, digits)
     text = f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
@@ -176,7 +176,7 @@ def signed(value: float, digits: int) -> str:
 
 
 def write_summary(path: Path, results: Results, findings: Sequence[Finding]) -> None:
-    """One row per class, method and measure, with all numbers in full."""
+    """Write one row per class, method and measure, with all numbers in full."""
     seeds = results.facts.seeds
     tested = {(f.label, f.method, f.measure.key): f for f in findings}
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -195,7 +195,7 @@ def write_summary(path: Path, results: Results, findings: Sequence[Finding]) -> 
 
 
 def spread(values: np.ndarray) -> float:
-    """Standard deviation over seeds; 0 of a single one."""
+    """Return the standard deviation over seeds; 0 of a single one."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 

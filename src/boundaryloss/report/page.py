@@ -55,7 +55,7 @@ def _template() -> jinja2.Template:
 def _label(
     results: Results, findings: Sequence[Finding], label: int, images: dict[str, np.ndarray]
 ) -> dict[str, Any]:
-    """All that the page shows of one class."""
+    """Collect all that the page shows of one class."""
     findings = [finding for finding in findings if finding.label == label]
     return {
         "value": label,
@@ -101,7 +101,7 @@ def _cell(method: Method, measure: Measure, label: int) -> dict[str, Any]:
 def _cases(
     results: Results, pair: tuple[Method, Method], label: int, images: dict[str, np.ndarray]
 ) -> list[tuple[str, list[dict[str, Any]]]]:
-    """The cases with the largest gain and with the largest loss of Dice."""
+    """Return the cases with the largest gain and with the largest loss of Dice."""
     before, after = (plots.case_dice(method, label) for method in pair)
     gain = after - before
     order = [i for i in np.argsort(gain) if np.isfinite(gain[i])]
@@ -131,7 +131,7 @@ def _cases(
 
 
 def _window(masks: Sequence[np.ndarray]) -> tuple[slice, slice]:
-    """A square that holds every object, or the whole plane."""
+    """Return a square that holds every object, or the whole plane."""
     rows, columns = np.nonzero(np.any(masks, axis=0))
     height, width = masks[0].shape
     side = max(np.ptp(rows), np.ptp(columns)) + 2 * MARGIN if len(rows) else SMALLEST
@@ -146,7 +146,7 @@ def _window(masks: Sequence[np.ndarray]) -> tuple[slice, slice]:
 
 
 def _machines(results: Results) -> dict[str, Any]:
-    """What ran the runs: every machine and set of versions once, and the time in all."""
+    """Collect what ran the runs: every machine and set of versions once, and the time in all."""
     runs = [run for method in results.methods for run in method.runs]
     return {
         "hardware": sorted({run.hardware for run in runs}),

@@ -80,13 +80,13 @@ def as_svg(draw: Callable[..., Figure | None]) -> Callable[..., str]:
 
 
 def colour(method: Method) -> str:
-    """The method's colour, the same throughout the report."""
+    """Return the method's colour, the same throughout the report."""
     return METHODS[method.index % len(METHODS)]
 
 
 @as_svg
 def difference_bar(finding: Finding) -> Figure:
-    """A difference with its interval and its seeds; right of the line is better."""
+    """Draw a difference with its interval and its seeds; right of the line is better."""
     d, better = finding.difference, finding.measure.better
     figure = Figure(figsize=(230 * PIXEL, 38 * PIXEL))
     axis = figure.subplots()
@@ -104,7 +104,7 @@ def difference_bar(finding: Finding) -> Figure:
 
 @as_svg
 def operating_curve(results: Results, pair: Sequence[Method], label: int) -> Figure:
-    """Sensitivity against false lesions over all thresholds, and where 0.5 is."""
+    """Draw sensitivity against false lesions over all thresholds, and where 0.5 is."""
     figure = Figure(figsize=(400 * PIXEL, 330 * PIXEL))
     axis = figure.subplots()
     at = int(np.abs(results.thresholds - OPERATING_POINT).argmin())
@@ -133,7 +133,7 @@ def operating_curve(results: Results, pair: Sequence[Method], label: int) -> Fig
 
 @as_svg
 def scatter(results: Results, pair: Sequence[Method], label: int) -> Figure:
-    """Dice of every case, mean of its seeds: the baseline across, the method up."""
+    """Draw the Dice of every case, mean of its seeds: the baseline across, the method up."""
     figure = Figure(figsize=(360 * PIXEL, 330 * PIXEL))
     axis = figure.subplots()
     x, y = (case_dice(method, label) for method in pair)
@@ -149,7 +149,7 @@ def scatter(results: Results, pair: Sequence[Method], label: int) -> Figure:
 
 @as_svg
 def learning_curves(results: Results) -> Figure:
-    """Region loss and validation Dice by epoch: mean and range of a method's runs."""
+    """Draw the region loss and the validation Dice by epoch: mean and range of a method's runs."""
     panels = [("region", "training loss, region term", "linear")]
     if any(np.isfinite(_history(m, "validation_dice")).any() for m in results.methods):
         panels.append(("validation_dice", "Dice on the validation share", "linear"))
@@ -158,7 +158,7 @@ def learning_curves(results: Results) -> Figure:
 
 @as_svg
 def balance(results: Results) -> Figure | None:
-    """The weights of both terms, the norms of their gradients, and what the boundary term has of the pull."""
+    """Draw the weights of both terms, the norms of their gradients, and the ratio of the weighted norms."""
     methods = [m for m in results.methods if np.isfinite(_history(m, "boundary_weight")).any()]
     if not methods:
         return None
@@ -178,7 +178,7 @@ def balance(results: Results) -> Figure | None:
 
 @as_svg
 def case_picture(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> Figure:
-    """A grey image with the outlines of truth and prediction."""
+    """Draw a grey image with the outlines of truth and prediction."""
     height, width = image.shape
     figure = Figure(figsize=(220 * PIXEL, 220 * PIXEL * height / width))
     figure.set_layout_engine("none")
@@ -195,7 +195,7 @@ def case_picture(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -
 
 
 def case_dice(method: Method, label: int) -> np.ndarray:
-    """Dice of every case that holds the object, mean of the seeds; nan for the others."""
+    """Return the Dice of every case that holds the object, mean of the seeds; nan for the others."""
     columns = method.columns[label]
     return np.where(columns.lesions > 0, columns.dice, np.nan).mean(axis=0)
 
@@ -208,13 +208,13 @@ class _PlainLog(LogFormatter):
 
 
 def _short(method: Method) -> str:
-    """The name, as far as a figure has room for it."""
+    """Return the name, as far as a figure has room for it."""
     name = " ".join(method.name.split())
     return name if len(name) <= LONGEST else name[: LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def _by_epoch(methods: Sequence[Method], panels: Sequence[tuple[str, str, str]]) -> Figure:
-    """A panel of each (columns of metrics.csv, title, scale); a second column is dashed."""
+    """Draw a panel of each (columns of metrics.csv, title, scale); a second column is dashed."""
     width = 820 / max(len(panels), 2)
     figure = Figure(figsize=(width * len(panels) * PIXEL, 270 * PIXEL))
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
@@ -237,7 +237,7 @@ def _by_epoch(methods: Sequence[Method], panels: Sequence[tuple[str, str, str]])
 
 
 def _band(axis: Axes, values: np.ndarray, shade: str, dash: Any) -> None:
-    """Mean and range over runs (run, epoch); epochs without a value are left out."""
+    """Draw mean and range over runs (run, epoch); epochs without a value are left out."""
     shown = np.isfinite(values).any(axis=0)
     epochs, values = np.flatnonzero(shown) + 1, values[:, shown]
     if len(epochs):
@@ -246,12 +246,12 @@ def _band(axis: Axes, values: np.ndarray, shade: str, dash: Any) -> None:
 
 
 def _history(method: Method, name: str) -> np.ndarray:
-    """(run, epoch)."""
+    """Return a column of metrics.csv: (run, epoch)."""
     return np.stack([getattr(history, name) for history in method.histories])
 
 
 def _inline(svg: str) -> str:
-    """The bare element: page colours for the stand-ins, the page's font, and tips as titles."""
+    """Return the bare element: page colours for the stand-ins, the page's font, and tips as titles."""
     svg = svg[svg.index("<svg") :]
     width = re.search(r'width="([\d.]+)pt"', svg)
     size = f'style="width:{width[1]}px"' if width else ""

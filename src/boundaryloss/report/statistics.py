@@ -30,16 +30,16 @@ class Difference:
 
     @property
     def mean(self) -> float:
-        """Of the seeds."""
+        """Return the mean of the seeds."""
         return float(np.mean(self.by_seed))
 
     @property
     def agreeing(self) -> int:
-        """How many seeds have the sign of the mean."""
+        """Count how many seeds have the sign of the mean."""
         return sum(value * self.mean > 0 for value in self.by_seed)
 
     def is_significant(self, p: float) -> bool:
-        """Whether the corrected `p` and the interval both exclude chance."""
+        """Return whether the corrected `p` and the interval both exclude chance."""
         return np.isfinite(self.mean) and p < SIGNIFICANT and (self.low > 0 or self.high < 0)
 
 
@@ -50,7 +50,7 @@ def by_unit(terms: np.ndarray, units: Sequence[str]) -> np.ndarray:
 
 
 def ratio(terms: np.ndarray) -> np.ndarray:
-    """The measure of each seed; nan where there is nothing to divide by."""
+    """Return the measure of each seed; nan where there is nothing to divide by."""
     numerator, denominator = terms.sum(axis=-1)
     return _divide(numerator, denominator)
 
@@ -79,7 +79,7 @@ def difference(first: np.ndarray, second: np.ndarray) -> Difference:
 
 @functools.lru_cache(maxsize=2)
 def resample(seeds: int, units: int) -> tuple[np.ndarray, np.ndarray]:
-    """How often each seed (as a share) and each unit (as a count) is drawn: (resample, n) both."""
+    """Draw how often each seed (as a share) and each unit (as a count) counts: (resample, n) both."""
     random = np.random.default_rng(0)
     draws = (random.multinomial(n, np.full(n, 1 / n), size=RESAMPLES) for n in (seeds, units))
     shares, counts = draws
@@ -87,7 +87,7 @@ def resample(seeds: int, units: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
-    """The central share `LEVEL` of resampled values; nan if there are none."""
+    """Return the central share `LEVEL` of resampled values; nan if there are none."""
     values = values[np.isfinite(values)]
     if not len(values):
         return float("nan"), float("nan")
@@ -96,7 +96,7 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def wilcoxon(differences: np.ndarray) -> float:
-    """Two-sided p-value of the signed-rank test; 1 if nothing differs, or there is a single unit."""
+    """Return the two-sided p-value of the signed-rank test; 1 if nothing differs, or for a single unit."""
     if len(differences) < 2 or not np.any(differences):
         return 1.0
     few = len(differences) <= 12  # with ties the normal approximation is poor: all signs are tried instead
@@ -105,7 +105,7 @@ def wilcoxon(differences: np.ndarray) -> float:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm's correction: as if each were the only question asked."""
+    """Correct p-values for their number, by Holm."""
     values = np.asarray(p, float)
     order = np.argsort(values)
     scaled = values[order] * np.arange(len(values), 0, -1)

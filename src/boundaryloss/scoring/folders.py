@@ -109,7 +109,7 @@ def evaluate(
 
 
 class _Judge:
-    """The rows of the cases so far, of each only those of the values that it holds."""
+    """Hold the rows of the cases so far, of each only those of the values that it holds."""
 
     def __init__(
         self,
@@ -134,7 +134,7 @@ class _Judge:
         self.axes = 0
 
     def read(self, pair: Pair) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
-        """Prediction and truth, with background where nobody labelled, and their spacing."""
+        """Read prediction and truth, with background where nobody labelled, and their spacing."""
         prediction, truth, steps = pair.read(self.threshold, self.threshold_predicted)
         if self.axes not in (0, truth.ndim):
             raise UserError(f"{pair.truth}: {truth.ndim}-D, but others are {self.axes}-D; judge one kind")
@@ -204,12 +204,12 @@ class _Judge:
         self.true |= self._values(truth)
 
     def _values(self, array: np.ndarray) -> set[int]:
-        """The values that are judged."""
+        """Return the values of an array that are judged."""
         found = {*np.unique(array).tolist()} - {0, self.ignore}
         return found & self.labels.keys() if self.labels else found
 
     def _grey(self) -> UserError | None:
-        """What tells the values so far from labels."""
+        """Return the error that the values so far are no labels, if so."""
         for found, path in (
             (self.true, self.pairs[0].truth.parent),
             (self.mine - self.true, self.pairs[0].prediction.parent),
@@ -230,7 +230,7 @@ class _Judge:
 
 
 def _layout(truth: Path, labels: Sequence[int] | None) -> Layout | None:
-    """The dataset that the truth is part of, if it declares its labels."""
+    """Return the layout of the dataset that the truth is part of, if it declares its labels."""
     for folder in (truth, truth.parent):
         if (folder / "dataset.json").exists() and (folder / "labelsTr").is_dir():
             layout = read_layout(folder)
@@ -241,7 +241,7 @@ def _layout(truth: Path, labels: Sequence[int] | None) -> Layout | None:
 
 
 def _are_masks(pairs: Sequence[Pair], threshold: float | None) -> bool:
-    """Whether all predictions hold nothing but 0 and 1, so that a threshold above would leave nothing."""
+    """Return whether predictions hold only 0 and 1, so that a threshold above would leave nothing."""
     if threshold is None or threshold < 1:
         return False
     with suppress(UserError):  # values that are no labels

@@ -19,7 +19,7 @@ from boundaryloss.files import (
 
 @dataclass(frozen=True)
 class Pair:
-    """A prediction and its truth."""
+    """Hold the files of a prediction and its truth."""
 
     name: str
     prediction: Path
@@ -92,7 +92,7 @@ def find_pairs(
 
 
 def _find_split(folders: tuple[Path, ...]) -> tuple[Path | None, dict[str, frozenset[str]]]:
-    """The first splits.json there is, and its lists of names."""
+    """Find the first splits.json there is, and its lists of names."""
     path = next((folder / "splits.json" for folder in folders if (folder / "splits.json").exists()), None)
     if path is None:
         return None, {}

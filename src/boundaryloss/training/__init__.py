@@ -2,4 +2,16 @@
 
 from boundaryloss.extras import require
 
-require("train", __name__, "lightning", "monai", "nibabel", "numpy", "PIL", "scipy", "tensorboard")
+require(
+    "train",
+    __name__,
+    "lightning",
+    "monai",
+    "nibabel",
+    "numpy",
+    "PIL",
+    "pydantic",
+    "scipy",
+    "tensorboard",
+    "tomli_w",
+)
