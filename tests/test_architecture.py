@@ -41,7 +41,6 @@ MAY_IMPORT = {  # besides itself; downward in this list
         "extras",
         "files",
         "distance",
-        "schedules",
         "scoring",
         "report.store",
         "signals",
