@@ -31,7 +31,7 @@ SHOWN = 4
 
 
 def demo_experiment(seeds: Sequence[int], config: TrainConfig = CONFIG) -> Experiment:
-    """Compare GDL alone, with the paper's boundary loss, and with its log form; the default seeds are 0, 1, 2, ....
+    """Compare GDL alone, with the paper's boundary loss, and with its log form.
 
     A seed decides the first weights and the order of the slices, the same for all three; the data never
     change. The three have all but the last epochs in common. Every run is tested after its last epoch.
