@@ -2,4 +2,4 @@
 
 from boundaryloss.extras import require
 
-require("train", __name__, "matplotlib", "monai", "nibabel", "numpy", "rich", "tifffile")
+require("train", __name__, "matplotlib", "monai", "nibabel", "numpy", "rich", "scipy", "tifffile")
