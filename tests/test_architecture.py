@@ -101,6 +101,7 @@ INTEGRATIONS = {
     "lightning": {"lightning", "torch"},
     "monai": {"monai", "torch"},
     "nnunet": {"nnunetv2", "torch"},
+    "torchmetrics": {"torch", "torchmetrics"},
 }
 
 

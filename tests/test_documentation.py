@@ -34,8 +34,10 @@ PAGES = [
         "training.model.networks",
         "integrations.lightning",
         "integrations.monai.losses",
+        "integrations.monai.metrics",
         "integrations.monai.transforms",
         "integrations.nnunet.loss",
+        "integrations.torchmetrics",
     ],
 )
 def test_docstrings_are_true(module):
