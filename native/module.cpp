@@ -4,11 +4,13 @@
 #include <nanobind/stl/array.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #include <stdexcept>
 #include <string>
 
 #include "components.h"
+#include "contours.h"
 #include "distance.h"
 #include "kernels.h"
 
@@ -39,6 +41,13 @@ LabelMaps as_label_maps(const Maps& maps) {
         result.strides[axis] = maps.stride(axis);
     }
     return result;
+}
+
+Contour as_contour(const std::string& name) {
+    if (name == "faces") return Contour::faces;
+    if (name == "centers") return Contour::centers;
+    if (name == "surfels") return Contour::surfels;
+    throw std::invalid_argument("there is no contour " + name);
 }
 
 }  // namespace
@@ -82,6 +91,26 @@ NB_MODULE(_native, m) {
                               threads, out.data());
         },
         nb::arg("sizes"), nb::arg("numbers"), nb::arg("most"), nb::arg("threads"), nb::arg("out"));
+    m.def(
+        "contour_distances",
+        [](const Maps& predictions, const Maps& truths, std::size_t batch, std::size_t map,
+           std::int64_t label, const std::string& contour, bool flat, std::array<double, 3> spacing,
+           std::vector<double> areas, double tolerance, int threads) {
+            const LabelMaps predicted = as_label_maps(predictions), true_maps = as_label_maps(truths);
+            const ContourSettings settings{as_contour(contour), flat,      spacing,
+                                           std::move(areas),    tolerance, threads};
+            ContourComparison found;
+            {
+                nb::gil_scoped_release release;
+                found = contour_distances(predicted, true_maps, batch, map, label, settings);
+            }
+            return nb::make_tuple(found.to_truth.distances, found.to_truth.areas,
+                                  found.to_prediction.distances, found.to_prediction.areas,
+                                  found.band_shared, found.band_either);
+        },
+        nb::arg("predictions"), nb::arg("truths"), nb::arg("batch"), nb::arg("map"), nb::arg("label"),
+        nb::arg("contour"), nb::arg("flat"), nb::arg("spacing"), nb::arg("areas"), nb::arg("tolerance"),
+        nb::arg("threads"));
     // For tests and benchmarks: the levels, the best one last, and the choice of one for the whole process.
     m.def("levels", [] {
         nb::list names;

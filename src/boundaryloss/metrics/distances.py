@@ -3,17 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from math import isfinite, nan
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from boundaryloss.distance import distance_transform, signed_distance_map
-from boundaryloss.distance.checks import check_same_device, check_spacing, check_tensor, differ, is_integer
+from boundaryloss.distance.checks import check_same_device, check_spacing, check_tensor, is_integer
 from boundaryloss.distance.signed import as_maps, check_space
-from boundaryloss.metrics.contours import CONTOURS
-from boundaryloss.metrics.statistics import ROUNDING, Distances
+from boundaryloss.metrics import cpu, reference
+from boundaryloss.metrics.statistics import ROUNDING, Comparison
 
 MetricContour = Literal["faces", "centers", "surfels"]
 
@@ -115,8 +113,8 @@ def contour_distances(
     counted. MedPy's HD95 is `hd95_pooled`. A distance that exceeds the `tolerance` by rounding only (1e-6
     of it) is within it.
 
-    Masks are compared one after the other, in the box around both: a call takes memory for one such box at
-    a time, with `"faces"` about 60 bytes for each of its voxels.
+    Masks are compared one after the other. On the CPU this takes 1/4 byte for a voxel of the image and 3 for
+    one of the box around both masks; elsewhere, with `"faces"`, about 60 bytes for a voxel of the box.
 
     Example:
         A pixel, and two:
@@ -141,7 +139,7 @@ def contour_distances(
         raise ValueError(f"tolerance must be a length of 0 or more, got {tolerance}")
     if not 0 <= percentile <= 100:
         raise ValueError(f"percentile must lie between 0 and 100, got {percentile}")
-    if contour not in CONTOURS:
+    if contour not in get_args(MetricContour):
         raise ValueError(f"contour must be 'faces', 'centers' or 'surfels', got {contour!r}")
     _check_alike(prediction, truth)
     predictions, classes = as_maps(prediction, num_classes, "prediction")
@@ -153,41 +151,30 @@ def contour_distances(
         _check_labels("truth", truths, classes)
 
     batch, channels = predictions.shape[:2]
+    measure = cpu.measure if prediction.device.type == "cpu" else reference.measure
     rows = []
     for sample in range(batch):
         for channel in range(channels):
             for label in range(1, classes):
-                predicted, true = (~differ(maps[sample, channel], label) for maps in (predictions, truths))
-                rows.append(_compare(predicted, true, steps, tolerance, contour, percentile))
+                one = sample, channel, label
+                found = measure(predictions, truths, one, contour, steps, tolerance * (1 + ROUNDING))
+                rows.append(_row(found, tolerance, percentile, interpolated=contour == "centers"))
     names = [field.name for field in fields(ContourDistances)]
     table = torch.tensor(rows, dtype=torch.float32, device=prediction.device)
     table = table.reshape(batch, channels * (classes - 1), len(names))
     return ContourDistances(**dict(zip(names, table.unbind(-1), strict=True)))
 
 
-def _compare(
-    prediction: Tensor,
-    truth: Tensor,
-    spacing: list[float],
-    tolerance: float,
-    contour: MetricContour,
-    percentile: float,
-) -> list[float]:
-    """The metrics of two masks `(*space)` in the order of `ContourDistances`."""
-    exists = [bool(mask.any()) for mask in (prediction, truth)]
+def _row(found: Comparison, tolerance: float, percentile: float, *, interpolated: bool) -> list[float]:
+    """The metrics in the order of `ContourDistances`."""
+    sides = found.to_truth, found.to_prediction
+    areas = [side.area() for side in sides]
+    exists = [area > 0 for area in areas]
     verdict = [float(exists == case) for case in ([False, True], [True, False], [False, False])]
-    box = _box(prediction | truth)
-    points = [CONTOURS[contour](mask[box], spacing) for mask in (prediction, truth)]
-    areas = [float(of.areas.sum()) for of in points]
     if not all(exists):
         share = 0.0 if any(exists) else nan
         return [nan] * 7 + [share, share, *areas, *verdict]
-    to_truth, to_prediction = (
-        Distances.of(distance_transform(~other.on, spacing=other.steps)[one.on], one.areas)
-        for one, other in (points, reversed(points))
-    )
-    both, sides = to_truth + to_prediction, (to_truth, to_prediction)
-    interpolated = contour == "centers"
+    both = found.to_truth + found.to_prediction
     means = [side.mean() for side in sides]
     return [
         both.largest(),
@@ -197,33 +184,10 @@ def _compare(
         both.mean(),
         sum(means) / 2,
         both.share_within(tolerance),
-        _boundary_iou(prediction[box], truth[box], spacing, tolerance),
+        found.band_shared / found.band_either if found.band_either else nan,
         *areas,
         *verdict,
     ]
-
-
-def _box(mask: Tensor) -> tuple[slice, ...]:
-    """The smallest box around a mask; none, no box."""
-    box = []
-    for axis in range(mask.ndim):
-        others = [other for other in range(mask.ndim) if other != axis]
-        where = mask.any(others).nonzero()[:, 0].tolist() or [0, -1]
-        box.append(slice(where[0], where[-1] + 1))
-    return tuple(box)
-
-
-def _boundary_iou(prediction: Tensor, truth: Tensor, spacing: list[float], tolerance: float) -> float:
-    one, other = (_band(mask, spacing, tolerance) for mask in (prediction, truth))
-    union = int((one | other).sum())
-    return int((one & other).sum()) / union if union else nan
-
-
-def _band(mask: Tensor, spacing: list[float], tolerance: float) -> Tensor:
-    """The voxels of a mask within `tolerance` of its contour, of which the edge of the image is a part."""
-    distance = signed_distance_map(F.pad(mask, (1, 1) * mask.ndim)[None, None], spacing=spacing)[0, 0]
-    inner = tuple(slice(1, -1) for _ in mask.shape)
-    return mask & (distance[inner] >= -tolerance * (1 + ROUNDING))
 
 
 def _number(name: str, value: float) -> float:

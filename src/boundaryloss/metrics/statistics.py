@@ -1,4 +1,4 @@
-"""Distances with areas -> the numbers that sum them up."""
+"""Distances with areas, and the numbers that sum them up."""
 
 from dataclasses import dataclass
 from math import ceil, floor
@@ -27,6 +27,10 @@ class Distances:
         """Both contours together."""
         return self.of(torch.cat((self.values, other.values)), torch.cat((self.areas, other.areas)))
 
+    def area(self) -> float:
+        """Return the area of the contour."""
+        return float(self.areas.sum())
+
     def largest(self) -> float:
         """Return the largest distance."""
         return float(self.values[-1])
@@ -49,9 +53,22 @@ class Distances:
         below = self.areas.cumsum(0)
         if not interpolated:
             # What rounding has left of a sum of areas must not choose the next distance.
-            share = below[-1:] * (percentile / 100 * (1 - 1e-12))
+            share = below[-1:] * (percentile / 100 * (1 - 1e-8))
             return float(self.values[torch.searchsorted(below, share).clamp_max(len(below) - 1)])
         rank = (float(below[-1]) - 1) * percentile / 100
         ranks = below.new_tensor([floor(rank), ceil(rank)])
         low, high = self.values[torch.searchsorted(below, ranks, right=True)].tolist()
         return low + (high - low) * (rank - floor(rank))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is measured of two masks; where one is empty, distances to it are infinite.
+
+    The bands are the voxels within the tolerance of their own mask's contour: those in both, those in any.
+    """
+
+    to_truth: Distances
+    to_prediction: Distances
+    band_shared: int
+    band_either: int

@@ -1,4 +1,4 @@
-"""Where a contour runs: a mask -> the points that stand for its contour, and the area each stands for.
+"""The definition, in plain torch, on any device: the points of a contour, their areas, their distances.
 
 A contour is the rim of the object against anything else, what lies outside the image included.
 """
@@ -11,7 +11,53 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from boundaryloss.distance import distance_transform, signed_distance_map
+from boundaryloss.distance.checks import differ
+from boundaryloss.metrics.statistics import Comparison, Distances
 from boundaryloss.metrics.surfels import areas_of_codes
+
+
+def measure(
+    predictions: Tensor,
+    truths: Tensor,
+    one: tuple[int, int, int],
+    contour: str,
+    spacing: list[float],
+    tolerance: float,
+) -> Comparison:
+    """Compare the voxels with the label of `one` (sample, map, label) of maps `(batch, map, *space)`."""
+    sample, channel, label = one
+    masks = [~differ(maps[sample, channel], label) for maps in (predictions, truths)]
+    box = _box(masks[0] | masks[1])
+    masks = [mask[box] for mask in masks]
+    first, second = (_CONTOURS[contour](mask, spacing) for mask in masks)
+    bands = [_band(mask, spacing, tolerance) for mask in masks]
+    return Comparison(
+        _distances(first, second),
+        _distances(second, first),
+        int((bands[0] & bands[1]).sum()),
+        int((bands[0] | bands[1]).sum()),
+    )
+
+
+def _box(mask: Tensor) -> tuple[slice, ...]:
+    """The smallest box around a mask; of an empty one, a voxel."""
+    box = []
+    for axis in range(mask.ndim):
+        others = [other for other in range(mask.ndim) if other != axis]
+        where = mask.any(others).nonzero()[:, 0].tolist() or [0]
+        box.append(slice(where[0], where[-1] + 1))
+    return tuple(box)
+
+
+def _distances(one: "Points", other: "Points") -> Distances:
+    return Distances.of(distance_transform(~other.on, spacing=other.steps)[one.on], one.areas)
+
+
+def _band(mask: Tensor, spacing: list[float], tolerance: float) -> Tensor:
+    """The voxels of a mask within `tolerance` of its contour, of which the edge of the image is a part."""
+    distance = signed_distance_map(F.pad(mask, (1, 1) * mask.ndim)[None, None], spacing=spacing)[0, 0]
+    return mask & (distance[tuple(slice(1, -1) for _ in mask.shape)] >= -tolerance)
 
 
 @dataclass(frozen=True)
@@ -69,7 +115,7 @@ def surfels(mask: Tensor, spacing: Sequence[float]) -> Points:
     return Points(on, list(spacing), areas[codes[on].long()])
 
 
-CONTOURS: dict[str, Callable[[Tensor, Sequence[float]], Points]] = {
+_CONTOURS: dict[str, Callable[[Tensor, Sequence[float]], Points]] = {
     "faces": faces,
     "centers": centers,
     "surfels": surfels,

@@ -1,0 +1,44 @@
+import pytest
+import torch
+
+from boundaryloss.metrics import cpu, reference
+
+
+def random_masks(shape, generator):
+    shares = torch.rand(2, generator=generator) ** 3
+    return [torch.rand(1, 1, *shape, generator=generator) < share for share in shares]
+
+
+@pytest.mark.parametrize("contour", ["faces", "centers", "surfels"])
+@pytest.mark.parametrize(
+    "shape", [(5, 7), (1, 130), (67, 3), (2, 3, 4), (5, 1, 70), (11, 13, 9), (3, 4, 197)]
+)
+@pytest.mark.parametrize("isotropic", [True, False])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_native_code_measures_what_the_definition_says(contour, shape, isotropic, threads, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    generator = torch.Generator().manual_seed(8)
+    spacing = [1.0] * len(shape) if isotropic else [2.3, 0.7, 1.1][: len(shape)]
+    for tolerance in (0.0, 0.9, 40.0):
+        masks = random_masks(shape, generator)
+        expected = reference.measure(*masks, (0, 0, 1), contour, spacing, tolerance)
+        found = cpu.measure(*masks, (0, 0, 1), contour, spacing, tolerance)
+        assert (found.band_shared, found.band_either) == (expected.band_shared, expected.band_either)
+        for side in ("to_truth", "to_prediction"):
+            of, true = getattr(found, side), getattr(expected, side)
+            assert of.area() == pytest.approx(true.area())
+            for percentile in (0, 10, 50, 95, 100) if len(true.values) else ():
+                assert of.percentile(percentile, interpolated=False) == pytest.approx(
+                    true.percentile(percentile, interpolated=False)
+                )
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64])
+def test_native_code_reads_labels_of_any_type_and_stride(dtype):
+    generator = torch.Generator().manual_seed(9)
+    maps = torch.randint(0, 4, (2, 2, 1, 6, 70, 9), generator=generator).to(dtype)
+    expected = cpu.measure(*(maps == 3), (1, 0, 1), "faces", [1.0, 2.0, 3.0], 1.0)
+    for layout in (maps, maps.transpose(-1, -2).contiguous().transpose(-1, -2)):
+        found = cpu.measure(*layout, (1, 0, 3), "faces", [1.0, 2.0, 3.0], 1.0)
+        assert torch.equal(found.to_truth.values, expected.to_truth.values)
+        assert torch.equal(found.to_truth.areas, expected.to_truth.areas)
