@@ -123,7 +123,7 @@ def test_warm_start_trainer_begins_at_a_share_of_its_epochs(monkeypatch):
 def test_trainer_without_nnunet_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "nnunetv2", None)  # as if it were not installed
     monkeypatch.delitem(sys.modules, "boundaryloss.integrations.nnunet.trainer", raising=False)
-    with pytest.raises(ModuleNotFoundError, match=r'pip install "boundaryloss\[nnunet\]"'):
+    with pytest.raises(ImportError, match=r'pip install "boundaryloss\[nnunet\]"'):
         importlib.import_module("boundaryloss.integrations.nnunet.trainer")
 
 

@@ -23,8 +23,8 @@ LABELS = (LOGITS[:, 0] > 0).long()
 LOSSES = [
     BoundaryLoss(),
     LogBoundaryLoss(),
-    RegionBoundaryLoss(torch.nn.CrossEntropyLoss()),
-    RegionBoundaryLoss(torch.nn.CrossEntropyLoss(), LogBoundaryLoss(), GradientRatio()),
+    RegionBoundaryLoss(torch.nn.CrossEntropyLoss(), weighting=0.01),
+    RegionBoundaryLoss(torch.nn.CrossEntropyLoss(), LogBoundaryLoss(), GradientRatio(ramp=0)),
 ]
 WIDE = [torch.uint16, torch.uint32, torch.uint64]
 

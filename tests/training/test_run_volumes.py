@@ -80,7 +80,7 @@ def test_train_predict_evaluate_volumes(tmp_path):
 def test_train_every_way(tmp_path, settings, data):
     folder = nnunet(tmp_path / "data", **data)
     summary = run(folder, tmp_path / "run", **settings)
-    assert [row["label"] for row in summary] == ([1, 2] if "labels" in data else [1])
+    assert [row.label for row in summary] == ([1, 2] if "labels" in data else [1])
     (row,) = read_rows(tmp_path / "run/metrics.csv")
     assert np.isfinite([float(row[name]) for name in ("loss", "region", "boundary", "validation_dice")]).all()
     assert predict(tmp_path / "run", folder / "imagesTr", tmp_path / "out") == 5
