@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from boundaryloss import BoundaryLoss, GradientRatio, Increase, Rebalance, signed_distance_map
+from boundaryloss.metrics import contour_distances
 
 SIDE = 48
 TRUTH, PREDICTION = "#0072b2", "#d55e00"
@@ -160,7 +161,109 @@ def draw_forms(path: Path) -> None:
     save(figure, path)
 
 
+def draw_faces(axes: Axes, mask: np.ndarray, colour: str, width: float) -> None:
+    """The faces of a mask, whose pixel in the corner is drawn from 0 to 1."""
+    for axis, lines in ((0, axes.hlines), (1, axes.vlines)):
+        for face in np.argwhere(np.diff(np.pad(mask, 1).astype(int), axis=axis)):
+            start = face[1 - axis] - 1
+            lines(face[axis], start, start + 1, color=colour, linewidth=width, capstyle="projecting")
+
+
+def draw_mask(axes: Axes, mask: np.ndarray) -> None:
+    """The pixels of a mask, on the same axes."""
+    rows, columns = mask.shape
+    axes.pcolormesh(mask, cmap="Greys", vmin=0, vmax=5, edgecolor="0.8", linewidth=0.8)
+    axes.set(xticks=[], yticks=[], aspect="equal", xlim=(-0.2, columns + 0.2), ylim=(rows + 0.2, -0.2))
+
+
+def draw_contours(path: Path) -> None:
+    """Where four families of tools let the contour of one mask run, and how long it is for them."""
+    mask = np.zeros((6, 7), dtype=bool)
+    mask[1:5, 1:4] = mask[3:5, 4] = mask[1, 5] = True
+    tensor = torch.tensor(mask)[None, None]
+    length = {
+        contour: float(contour_distances(tensor, tensor, contour=contour).truth_area)
+        for contour in ("faces", "centers", "surfels")
+    }
+    figure = Figure(figsize=(9.6, 9.4), layout="constrained")
+    by_faces, by_centers, by_surfels, by_mesh = panels = figure.subplots(2, 2).flatten()
+    for axes in panels:
+        draw_mask(axes, mask)
+
+    draw_faces(by_faces, mask, PREDICTION, 4)
+
+    around = np.pad(mask, 1)
+    inner = around[:-2, 1:-1] & around[2:, 1:-1] & around[1:-1, :-2] & around[1:-1, 2:]
+    rows, columns = np.nonzero(mask & ~inner)
+    by_centers.plot(columns + 0.5, rows + 0.5, "o", color=PREDICTION, markersize=13)
+
+    before, after = around[:, :-1].astype(int), around[:, 1:].astype(int)
+    filled = before[:-1] + before[1:] + after[:-1] + after[1:]
+    opposite = (filled == 2) & (before[:-1] == after[1:])
+    lengths = np.select([opposite, filled == 2, filled % 2 == 1], [2**0.5, 1, 0.5**0.5])
+    rows, columns = np.nonzero(lengths)
+    by_surfels.scatter(columns, rows, s=190 * lengths[rows, columns] ** 2, color=PREDICTION, zorder=3)
+
+    centres = [np.arange(size + 2) - 0.5 for size in reversed(mask.shape)]
+    (lines,) = by_mesh.contour(*centres, around, levels=[0.5], colors=[PREDICTION], linewidths=4).allsegs
+    length["mesh"] = sum(np.linalg.norm(np.diff(line, axis=0), axis=1).sum() for line in lines)
+
+    for axes, title in (
+        (by_faces, f'"faces" (ours, distorch)\nlength {length["faces"]:.0f}'),
+        (by_centers, f'"centers" (MONAI, MedPy)\n{length["centers"]:.0f} pixels, each of weight 1'),
+        (by_surfels, f'"surfels" (DeepMind)\nweighted corners, {length["surfels"]:.1f} in all'),
+        (by_mesh, f"a mesh (MeshMetrics)\nlength {length['mesh']:.1f}"),
+    ):
+        axes.set_title(title, fontsize=16)
+    save(figure, path)
+
+
+def draw_percentiles(path: Path) -> None:
+    """A speck that is 7 % of the one contour and 4 % of both: only the larger of two percentiles sees it."""
+    truth = torch.zeros(28, 44, dtype=torch.bool)
+    truth[2:26, 2:26] = True
+    prediction = truth.clone()
+    prediction[13:15, 38:40] = True
+    figure = Figure(figsize=(9.6, 3.9), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    draw_mask(left, prediction.numpy())
+    draw_faces(left, prediction.numpy(), PREDICTION, 5)
+    draw_faces(left, truth.numpy(), TRUTH, 2)
+    for colour, label in ((TRUTH, "truth"), (PREDICTION, "prediction")):
+        left.plot([], [], color=colour, linewidth=3, label=label)
+    left.legend(loc="upper right", fontsize=12)
+    left.set_title("A perfect mask, and a speck", fontsize=15)
+    percentiles = np.arange(85, 100.01, 0.1)
+    found = [
+        contour_distances(prediction[None, None], truth[None, None], percentile=min(p, 100))
+        for p in percentiles
+    ]
+    for name, colour, label in (
+        ("hd95", PREDICTION, "the larger of two"),
+        ("hd95_pooled", "0.35", "of both together"),
+    ):
+        distances = [float(getattr(one, name)) for one in found]
+        right.plot(percentiles, distances, color=colour, linewidth=3, label=label)
+        at = int(np.argmin(abs(percentiles - 95)))
+        right.plot(95, distances[at], "o", color=colour, markersize=10)
+        right.annotate(
+            f"{name}: {distances[at]:.1f}",
+            (95, distances[at]),
+            (-12, 4),
+            textcoords="offset points",
+            ha="right",
+            fontsize=13,
+        )
+    right.axvline(95, color="black", linestyle=":")
+    right.set(xlabel="percentile", ylabel="distance", xlim=(85, 100.3), ylim=(-1, 19))
+    right.set_title("Two percentiles", fontsize=15)
+    right.legend(fontsize=12, loc="center left")
+    save(figure, path)
+
+
 DRAWN = {
+    "contours": draw_contours,
+    "percentiles": draw_percentiles,
     "views": draw_views,
     "identity": draw_identity,
     "conventions": draw_conventions,

@@ -76,3 +76,20 @@ def test_snippets_run(page, tmp_path, monkeypatch):
     names = {"__name__": page}
     for snippet in SNIPPET.findall((ROOT / page).read_text()):
         exec(compile(snippet, page, "exec"), names)
+
+
+def test_the_table_of_contour_distances_is_computed():
+    page = (ROOT / "docs/concepts/which-hd95.md").read_text()
+    names = {}
+    exec(SNIPPET.findall(page)[0], names)
+    case, rows = (
+        "",
+        re.findall(r"^\| ([\w ]*?) ?\| `(\w+)` \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", page, re.MULTILINE),
+    )
+    assert len(rows) == 4 * len(names["cases"])
+    for name, metric, *shown in rows:
+        case = name or case
+        computed = (
+            getattr(names["found"][case, contour], metric) for contour in ("faces", "centers", "surfels")
+        )
+        assert shown == [f"{value.item():.2f}" for value in computed], (case, metric)

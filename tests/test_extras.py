@@ -38,6 +38,7 @@ EXTRA = {
     "numpy",
     "rich",
     "scipy",
+    "torchmetrics",
 }
 DOORS = {
     "boundaryloss.files": "train",
@@ -52,6 +53,7 @@ DOORS = {
     "boundaryloss.integrations.monai": "train",
     "boundaryloss.integrations.monai.losses": "train",
     "boundaryloss.integrations.nnunet.trainer": "nnunet",
+    "boundaryloss.integrations.torchmetrics": "train",
     "boundaryloss.cli": "train",
 }
 

@@ -1,5 +1,9 @@
 """Distances between contours as a torchmetrics metric: means over all cases, and counts of what has none."""
 
+from boundaryloss.extras import require
+
+require("train", __name__, "torchmetrics")
+
 from collections.abc import Sequence
 from typing import Literal
 
