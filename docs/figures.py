@@ -215,6 +215,7 @@ def draw_contours(path: Path) -> None:
         (by_mesh, f"a mesh (MeshMetrics)\nlength {length['mesh']:.1f}"),
     ):
         axes.set_title(title, fontsize=16)
+    figure.get_layout_engine().set(h_pad=0.12)  # or a browser's font does not fit above
     save(figure, path)
 
 
@@ -258,6 +259,7 @@ def draw_percentiles(path: Path) -> None:
     right.set(xlabel="percentile", ylabel="distance", xlim=(85, 100.3), ylim=(-1, 19))
     right.set_title("Two percentiles", fontsize=15)
     right.legend(fontsize=12, loc="center left")
+    figure.get_layout_engine().set(h_pad=0.12)
     save(figure, path)
 
 
