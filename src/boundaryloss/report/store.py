@@ -29,7 +29,7 @@ class CaseScores:
     Attributes:
         name: The case.
         label: What is judged.
-        dice: 2 |P & T| / (|P| + |T|); 0 for a miss and for a false alarm; nan if both are empty.
+        dice: `2 |P & T| / (|P| + |T|)`; 0 for a miss and for a false alarm; nan if both are empty.
         hd95_mm: The larger of the two directed 95th percentiles of the distances between the surfaces; nan
             if P or T is empty.
         hd95_penalised_mm: The same, but the image's diagonal if just one is empty, and 0 if both are.

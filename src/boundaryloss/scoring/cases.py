@@ -39,7 +39,7 @@ def case_metrics(
     All measures and their special cases are listed under `CaseScores`.
 
     Args:
-        prediction: Labels (*space): integers from 0 or booleans, an array or a tensor.
+        prediction: Labels `(*space)`: integers from 0 or booleans, an array or a tensor.
         truth: Labels of the same shape.
         objects: What is judged: a number that names it -> the labels that it consists of. Default: every
             label but 0 that either side holds, by itself.

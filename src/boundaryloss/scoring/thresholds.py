@@ -30,8 +30,8 @@ def operating_points(
     `OperatingPoint`; lesions are components, as in `case_metrics`.
 
     Args:
-        probabilities: Floats from 0 to 1 (class, *space), an array or a tensor; class 0 is background.
-        truth: Class indices (*space).
+        probabilities: Floats from 0 to 1, `(class, *space)`, an array or a tensor; class 0 is background.
+        truth: Class indices `(*space)`.
         name: Name of the case, for the rows.
         label_values: The label that names each class, background included. Default: its index.
 
