@@ -2,9 +2,9 @@
 
     python experiments/first_command/repeat.py FOLDER
 
-Each repetition is the demonstration with three other seeds. They take turns with one and two threads and with
-two instruction sets of torch's kernels, which round in other ways. FOLDER keeps the runs; results.csv beside
-this file gets the rows of every finished repetition, which is not run again.
+Each repetition is the demonstration with three other seeds. Every third has two threads, every second
+another instruction set of torch's kernels: these round in other ways. FOLDER keeps the runs; results.csv
+beside this file gets the rows of every finished repetition, which is not run again.
 """
 
 import csv
@@ -26,7 +26,7 @@ def main(folder: Path) -> None:
         if any(row["repetition"] == str(repetition) for row in rows):
             continue
         torch_level, onednn_level = LEVELS[repetition % 2]
-        threads = str(1 + repetition // 2 % 2)
+        threads = str(2 if repetition % 3 == 0 else 1)
         names = {
             "ATEN_CPU_CAPABILITY": torch_level,
             "ONEDNN_MAX_CPU_ISA": onednn_level,

@@ -133,3 +133,16 @@ def test_from_dict_takes_a_value_or_says_one_line(name):
             refused += 1
             assert "\n" not in str(error) and "pydantic" not in str(error)
     assert refused
+
+
+def test_ratio_trains_the_region_loss_alone_for_two_thirds_of_the_run():
+    ratios = [TrainConfig(weighting="ratio", epochs=9).make_weighting().at(epoch) for epoch in range(9)]
+    assert ratios == [0] * 6 + [0.5] * 3
+    from_scratch = TrainConfig(weighting="ratio", epochs=10, weighting_options={"start": 0}).make_weighting()
+    assert [from_scratch.at(epoch) for epoch in range(3)] == [0, 0.25, 0.5]
+
+
+@pytest.mark.parametrize("start", [0.67, 9, 10])
+def test_ratio_refuses_a_start_that_leaves_nothing(start):
+    with pytest.raises(UserError, match=r"start counts epochs, of which there are 10; .* give 5,"):
+        TrainConfig(weighting="ratio", epochs=10, weighting_options={"start": start})

@@ -18,7 +18,7 @@ from boundaryloss.schedules import GradientRatio
 from boundaryloss.training.checkpoints import BEST, LAST, PREVIOUS, AtomicCheckpointIO, read_checkpoint
 from boundaryloss.training.config import REGIONS, TrainConfig, as_dict
 
-OF_THE_TERM = ("form", "saturation", "weighting", "weighting_options")
+OF_THE_TERM = ("form", "balance_lesions", "saturation", "weighting", "weighting_options")
 DEFAULT = TrainConfig()
 
 

@@ -53,6 +53,10 @@ class TrainConfig:
         default="linear",
         description="Of `boundary`: `linear`, the paper's integral, or `log`, see `LogBoundaryLoss`.",
     )
+    balance_lesions: bool = Field(
+        default=False,
+        description="Of the form `log`: whether every lesion of the truth counts alike, whatever its size.",
+    )
     saturation: Positive = Field(
         default=2.0,
         description="Of the form `log`: the distance in mm from which on all voxels count about alike.",
@@ -64,8 +68,9 @@ class TrainConfig:
     )
     weighting_options: Mapping[str, float] = Field(
         default_factory=dict,
-        description='Its own arguments, for instance `{"step": 0.02}`; the `ramp` of `ratio` is a quarter of '
-        "the run unless it is given.",
+        description='Its own arguments, for instance `{"step": 0.02}`. `ratio` trains the region loss alone '
+        "for two thirds of the run, and then has a `ramp` of a fifth of the rest, unless `start` and `ramp` "
+        "are given, in epochs.",
     )
     epochs: Count = Field(
         default=100,
@@ -255,6 +260,8 @@ class TrainConfig:
             raise UserError(f"features of basicunet must be five numbers, got {list(self.features)}")
         if basic and self.deep_supervision != "none":
             raise UserError('deep_supervision needs network = "dynunet"')
+        if self.balance_lesions and self.form != "log":
+            raise UserError('balance_lesions needs form = "log"')
         if self.patches_per_case and self.steps_per_epoch:
             raise UserError("patches_per_case and steps_per_epoch both say how long an epoch is; choose one")
         if self.map_from == "volume" and "scale" in self.augment:
@@ -273,11 +280,25 @@ class TrainConfig:
         known = tuple(item.name for item in dataclasses.fields(kind))
         for name in self.weighting_options:
             check_choice(f"option of the weighting {self.weighting!r}", name, known)
-        default = {"ramp": self.epochs / 4} if kind is GradientRatio else {}
+        options = {**self.weighting_options}
+        if kind is GradientRatio:
+            start = options.setdefault("start", max(0, self.epochs * 2 // 3 - 1))
+            options.setdefault("ramp", (self.epochs - start) / 5)
         try:
-            return kind(**{**default, **self.weighting_options})
+            weighting = kind(**options)
         except (TypeError, ValueError) as error:
             raise UserError(f"weighting_options: {error}") from None
+        if isinstance(weighting, GradientRatio):
+            self._check_start(weighting)
+        return weighting
+
+    def _check_start(self, weighting: GradientRatio) -> None:
+        never = self.epochs > 1 and weighting.ratio > 0 and not weighting.at(self.epochs - 1)
+        if 0 < weighting.start < 1 or never:
+            raise UserError(
+                f"weighting_options: start counts epochs, of which there are {self.epochs}; for two thirds "
+                f"of them give {max(0, self.epochs * 2 // 3 - 1)}, or leave it out; got {weighting.start:g}"
+            )
 
 
 def as_dict(config: TrainConfig) -> dict[str, Any]:

@@ -130,7 +130,9 @@ def _make_term(
             "ignore_index": ignore_index if activation == "softmax" else None,
         }
         if config.form == "log":
-            return LogBoundaryLoss(**options, saturation=config.saturation)
+            return LogBoundaryLoss(
+                **options, saturation=config.saturation, balance_lesions=config.balance_lesions
+            )
         return BoundaryLoss(**options)
     if activation == "sigmoid" or ignore_index is not None:
         raise UserError(f"{name} knows neither regions nor unlabelled voxels; choose boundary for these data")
