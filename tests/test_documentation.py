@@ -91,3 +91,7 @@ def test_the_table_of_contour_distances_is_computed():
         found = (names["found"][case, contour] for contour in ("faces", "centers", "surfels"))
         field = metric.lower().replace(" ", "_")
         assert shown == [f"{getattr(one, field).item():.2f}" for one in found], (case, metric)
+    speck, rim = (names["found"]["speck", contour] for contour in ("faces", "centers"))
+    faces = float(8 / speck.prediction_area), float(8 / (speck.prediction_area + speck.truth_area))
+    for share in (*faces, float(4 / rim.prediction_area)):
+        assert f"{100 * share:.2g} %" in page
