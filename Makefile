@@ -5,6 +5,7 @@
 # make test-levels     the tests of what a processor may round in another way, at older instruction sets
 # make test-sanitized  the distance maps under the address and undefined-behaviour sanitizers
 # make bench  times the distance maps beside those of other packages
+# make bench-metrics   times the distances between contours beside those of other packages
 # make test-frameworks  trains and predicts with nnU-Net, and with smp, in an environment of its own
 # make test-gpu bench-gpu  tests and times the kernels on the GPU; with a Python of your own:
 #             make test-gpu bench-gpu INSTALLED= BIN=/path/to/bin
@@ -17,7 +18,7 @@ FRAMEWORKS := build/frameworks
 INSTALLED := $(VENV)/.installed
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo docs test test-slow test-frameworks test-gpu test-levels test-sanitized check lint bench bench-gpu clean
+.PHONY: demo docs test test-slow test-frameworks test-gpu test-levels test-sanitized check lint bench bench-gpu bench-metrics clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -74,6 +75,12 @@ bench: $(INSTALLED)
 
 bench-gpu: $(INSTALLED)
 	$(BIN)/python benchmarks/bench_gpu.py
+
+# What they need is installed beside them, but for MedPy's and surface-distance's own choice of NumPy and SciPy.
+bench-metrics: $(INSTALLED)
+	$(PIP_INSTALL) --no-deps medpy surface-distance
+	$(PIP_INSTALL) absl-py simpleitk pymeshmetrics
+	$(BIN)/python benchmarks/bench_metrics.py
 
 docs: $(INSTALLED)
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env docs build/docs

@@ -52,7 +52,14 @@ private:
     std::vector<Word> data_;
 };
 
-bool bit(const Word* row, int at) { return row[at / 64] >> (at % 64) & 1; }
+bool bit(const Word* row, unsigned at) { return row[at / 64] >> (at % 64) & 1; }
+
+// The bits from at - 32 to at + 31.
+Word window(const Word* row, unsigned at) {
+    if (at < 32) return row[0] << (32 - at);
+    const unsigned first = (at - 32) / 64, shift = (at - 32) % 64;
+    return shift ? row[first] >> shift | row[first + 1] << (64 - shift) : row[first];
+}
 
 Range range_of(const Word* row, size_t words) {
     Range range;
@@ -194,9 +201,9 @@ struct Around {  // the rows of voxels around a row of points
     Around(const Bits& mask, int z, int y)
         : rows{mask.row(before(z), before(y)), mask.row(before(z), after(y)), mask.row(after(z), before(y)),
                mask.row(after(z), after(y))} {}
-    unsigned code(int x) const {
+    unsigned code(unsigned x) const {
         unsigned result = 0;
-        for (const Word* row : rows) result = result << 2 | bit(row, before(x)) << 1 | bit(row, after(x));
+        for (const Word* row : rows) result = result << 2 | bit(row, (x + 1) / 2) << 1 | bit(row, x / 2 + 1);
         return result;
     }
 };
@@ -331,8 +338,16 @@ private:
         }
     }
 
-    // The next points in a row to the left and to the right.
+    // The next points in a row to the left and right: mostly there is none within 32, which settles it.
     void row(int z, int y, double cost) {
+        const Word near = window(to_.points.row(z, y), from_.x);
+        if (!near && cost + x_[std::min<size_t>(32, x_.size() - 1)] >= best_) return;
+        if (near) {
+            const Word left = near & 0x1ffffffffu, right = near >> 32;
+            const int to_left = left ? std::countl_zero(left) - 31 : 64;
+            const int to_right = right ? std::countr_zero(right) : 64;
+            return offer(cost, {z, y, to_left < to_right ? from_.x - to_left : from_.x + to_right});
+        }
         const Range& range = to_.in_row[z * to_.points.rows + y];
         if (range.empty() || cost + x_[range.gap(from_.x)] >= best_) return;
         const Word* const bits = to_.points.row(z, y);
@@ -438,8 +453,7 @@ Spectrum measure(const Grid& from, const Grid& to, const ContourSettings& settin
                     const int x = 64 * w + std::countr_zero(word);
                     const double squared =
                         reachable ? searches[worker]({z, y, x}) : std::numeric_limits<double>::infinity();
-                    tallies[worker].add(squared,
-                                        areas[around.code(from.x_first + from.x_stride * x)]);
+                    tallies[worker].add(squared, areas[around.code(from.x_first + from.x_stride * x)]);
                 }
         }
     });
@@ -462,7 +476,7 @@ std::vector<Reach> reaches(const ContourSettings& settings, const Bits& mask) {
     const double limit = settings.tolerance * settings.tolerance;
     const auto& [sz, sy, sx] = settings.spacing;
     auto farthest = [&](double spent, double spacing, size_t size) {
-        const double steps = (std::sqrt(limit - spent) / spacing + 0.5) ;
+        const double steps = std::sqrt(limit - spent) / spacing + 0.5;
         int k = static_cast<int>(std::min<double>(steps, static_cast<double>(size)));
         while (k > 0 && spent + cost(k, spacing) > limit) --k;
         while (k < static_cast<int>(size) && spent + cost(k + 1, spacing) <= limit) ++k;
@@ -496,7 +510,8 @@ void shrink(const Word* row, int step, size_t words, Word* out) {
 
 class Band {
 public:
-    Band(const Bits& mask, const std::vector<Reach>& reaches) : mask_(mask), reaches_(reaches), row_(mask.words), other_(mask.words), deep_(mask.words) {}
+    Band(const Bits& mask, const std::vector<Reach>& reaches)
+        : mask_(mask), reaches_(reaches), other_(mask.words) {}
 
     // The voxels of a row within reach of what is not in the mask.
     const std::vector<Word>& row(int z, int y) {
