@@ -51,7 +51,9 @@ class _ContourMetric(CumulativeIterationMetric):
             )
         if not self.include_background:
             prediction, truth = ignore_background(prediction, truth)
-        steps = prepare_spacing(kwargs.get("spacing"), len(prediction), prediction.ndim - 2)
+        spacing = kwargs.get("spacing")
+        spacing = spacing.tolist() if isinstance(spacing, Tensor) else spacing  # such as MetaTensor.pixdim
+        steps = prepare_spacing(spacing, len(prediction), prediction.ndim - 2)
         samples = zip(prediction.split(1), truth.split(1), steps, strict=True)
         return torch.cat([self._measure(*sample) for sample in samples])
 
@@ -99,7 +101,7 @@ class HausdorffDistanceMetric(_ContourMetric):
     Shape:
         - y_pred, y: masks `(B, C, *space)` of 0 and 1 (or lists of `(C, *space)`), 2-D or 3-D.
         - spacing (of the call): one number, one for each axis, or a list of such for each sample. It is not
-          taken from a `MetaTensor`.
+          taken from a `MetaTensor`: pass its `pixdim`.
         - returns: float32 `(B, C')`.
 
     Raises:
