@@ -135,6 +135,7 @@ def demo(out: Path, seeds: int) -> None:
 @click.option("--labels", help="File values to keep as classes, e.g. 3 or 1,3; all others become background.")
 @click.option("--test-prefix", multiple=True, help="Test on the names that begin so; may be repeated.")
 @click.option("--config", type=FOLDER, help="TOML file (see `boundaryloss settings`); options win over it.")
+@click.option("--from", "begin_with", type=FOLDER, help="Begin with the weights of this run.")
 @click.option("--devices", type=int, help="GPUs, or processes on the CPU, on each machine.  [default: 1]")
 @click.option("--nodes", type=int, help="Machines.  [default: 1]")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out; start it if there is none.")
@@ -145,6 +146,7 @@ def train(
     labels: str | None,
     test_prefix: tuple[str, ...],
     config: Path | None,
+    begin_with: Path | None,
     resume: bool,
     skip_bad: bool,
     **settings: Any,
@@ -155,13 +157,16 @@ def train(
     split that keeps a patient together decide what is tested. On several machines start it with torchrun or
     Slurm.
     """
-    from boundaryloss.files import check_free, check_new, holds_json
+    from boundaryloss.files import check_free, check_new, check_run, holds_json
     from boundaryloss.training.config import TERMS, read_config
     from boundaryloss.training.processes import check_devices, is_first_process
 
     own, first = out / "config.toml", is_first_process()
     begun = resume and (own.is_file() or (out / "checkpoints").is_dir())
     split = out / "splits.json" if begun and holds_json(out / "splits.json") else None
+    if begin_with is not None:
+        check_run(begin_with, "last")
+        settings["begin_with"] = str(begin_with.resolve())
     settings["labels"] = _numbers(labels, int, "--labels takes whole numbers such as 3 or 1,3")
     goes_on = begun and config is None
     chosen = _read_own_config(own, **settings) if goes_on else read_config(config, **settings)

@@ -11,8 +11,9 @@ from boundaryloss.files.errors import UserError
 from boundaryloss.training.config import TrainConfig
 from boundaryloss.training.data.loaders import Loaders
 from boundaryloss.training.data.slices import Slices
-from boundaryloss.training.predict import load_run, predict
+from boundaryloss.training.predict import predict
 from boundaryloss.training.run import RunData, train
+from boundaryloss.training.trained import load_run
 
 
 @pytest.fixture(scope="module")

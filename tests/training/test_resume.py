@@ -14,8 +14,8 @@ from boundaryloss.files.directories import locked
 from boundaryloss.files.errors import UserError
 from boundaryloss.training.checkpoints import AtomicCheckpointIO, newest_checkpoint, read_checkpoint
 from boundaryloss.training.config import TrainConfig, read_config, write_config
-from boundaryloss.training.predict import load_run
 from boundaryloss.training.run import RunData, load_data, train
+from boundaryloss.training.trained import load_run
 
 CONFIG = TrainConfig(
     epochs=3, batch_size=2, features=(4, 4, 4, 4, 4), validation=0.25, augment=("flip", "noise"),

@@ -72,6 +72,11 @@ class TrainConfig:
         "for two thirds of the run, and then has a `ramp` of a fifth of the rest, unless `start` and `ramp` "
         "are given, in epochs.",
     )
+    begin_with: str | None = Field(
+        default=None,
+        description="Directory of a run whose last weights this one begins with, to go on with other data or "
+        "another loss; the network must be the same. None given: weights by chance.",
+    )
     epochs: Count = Field(
         default=100,
         description="How often the training slices are seen.",

@@ -1,6 +1,5 @@
 """A trained run at work on new images."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from boundaryloss.files import (
     Case,
     UserError,
     atomic_write,
-    check_run,
     find_images,
     is_nifti,
     prepare_directory,
@@ -24,8 +22,7 @@ from boundaryloss.files import (
     write_labels,
 )
 from boundaryloss.training.callbacks import Progress
-from boundaryloss.training.checkpoints import UNFIT, newest_checkpoint, read_checkpoint
-from boundaryloss.training.config import TrainConfig, from_dict
+from boundaryloss.training.config import TrainConfig
 from boundaryloss.training.data.checks import check_scale, oriented
 from boundaryloss.training.data.decoded import read_case
 from boundaryloss.training.data.slices import collate
@@ -33,6 +30,7 @@ from boundaryloss.training.data.volumes import FileGrid, Volumes
 from boundaryloss.training.model.module import SegmentationModule
 from boundaryloss.training.run import leave_signals, quiet_lightning
 from boundaryloss.training.task import Task
+from boundaryloss.training.trained import load_run, read_split
 
 ANOTHER_SCALE = 1.5  # times larger or smaller than in training: voxels that deserve a line
 
@@ -72,7 +70,7 @@ def predict(
             training.
     """
     module, config = load_run(run, checkpoint)
-    task, parts = module.task, _read_split(run)
+    task, parts = module.task, read_split(run)
     cases = find_images(images, numbered=task.numbered)
     if split is not None:
         cases = [case for case in cases if case.name in parts[split]]
@@ -158,39 +156,6 @@ class _Writer(Callback):
         suffix = ".nii.gz" if is_nifti(case.image) else ".png"
         write_labels(self.out / f"{case.name}{suffix}", classes, self.values, case.image)
         self.progress(batch_idx + 1, len(self.cases), case.name)
-
-
-def load_run(run: Path, checkpoint: str = "last") -> tuple[SegmentationModule, TrainConfig]:
-    """The network of a run, ready to predict, and its configuration."""
-    check_run(run, checkpoint)
-    path = run / "checkpoints" / f"{checkpoint}.ckpt"
-    if checkpoint == "last" and not path.is_file():  # killed while it was replaced
-        path = newest_checkpoint(path.parent)[0] or path
-    content = read_checkpoint(path)
-    try:
-        kept = content["hyper_parameters"]
-        config, task = from_dict(kept["config"], str(path)), Task.from_dict(kept.get("task", {}), path)
-        module = SegmentationModule(config, task)
-        module.load_state_dict(content["state_dict"])
-    except UserError:
-        raise
-    except UNFIT as error:
-        raise UserError(
-            f"{path} is no checkpoint of this program ({type(error).__name__}); use another one"
-        ) from None
-    return module.eval(), module.config
-
-
-def _read_split(run: Path) -> dict[str, list[str]]:
-    """The names of the run's cases to train and to test on; none where it keeps none."""
-    path = run / "splits.json"
-    if not path.exists():
-        return {"train": [], "test": []}
-    try:
-        split = json.loads(path.read_text(encoding="utf-8"))
-        return {name: [str(case) for case in split[name]] for name in ("train", "test")}
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{path} is damaged; it must hold the lists train and test") from None
 
 
 def _check(

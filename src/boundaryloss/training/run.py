@@ -33,6 +33,7 @@ from boundaryloss.training.data.sampling import count_draws
 from boundaryloss.training.model.module import SegmentationModule
 from boundaryloss.training.processes import is_first_process, launched
 from boundaryloss.training.task import Task
+from boundaryloss.training.trained import begin_with
 
 __all__ = [
     "RunData",
@@ -84,6 +85,8 @@ def train(
     """
     torch.manual_seed(config.seed)
     module = SegmentationModule(config, data.task)
+    if config.begin_with and not (resume and newest_checkpoint(out / "checkpoints")[0]):
+        begin_with(module, Path(config.begin_with), data)
     loaders = Loaders(data, config)
     scores = Scores(data, out / "pictures", on_case)
     with locked(out) if is_first_process() else nullcontext(), quiet_lightning():

@@ -1,0 +1,82 @@
+"""A run that has been trained: its network, and what it was trained on."""
+
+import json
+import logging
+from pathlib import Path
+
+from boundaryloss.files import UserError, check_run
+from boundaryloss.training.checkpoints import UNFIT, newest_checkpoint, read_checkpoint
+from boundaryloss.training.config import TrainConfig, from_dict
+from boundaryloss.training.data.rundata import RunData
+from boundaryloss.training.model.module import SegmentationModule
+from boundaryloss.training.task import Task
+
+SAME_NETWORK = ("network", "features", "deep_supervision")
+
+
+def begin_with(module: SegmentationModule, run: Path, data: RunData) -> None:
+    """Give `module` the weights that `run` ended with; optimiser and epochs begin anew.
+
+    Cases to test on that `run` was trained on are counted in a warning: their scores would be too good.
+
+    Raises:
+        UserError: the network or the classes of `run` are others.
+    """
+    other, config = load_run(run)
+    for name in SAME_NETWORK:
+        theirs, ours = getattr(config, name), getattr(module.config, name)
+        if theirs != ours:
+            raise UserError(f"{run} was trained with {name} = {theirs}, not {ours}; give the same")
+    for what in ("channels", "label_values", "regions"):
+        theirs, ours = getattr(other.task, what), getattr(module.task, what)
+        if theirs != ours:
+            raise UserError(
+                f"{run} was trained on data whose {what} were {theirs}, but here they are {ours}; "
+                "its weights mean something else"
+            )
+    try:
+        module.network.load_state_dict(other.network.state_dict())
+    except RuntimeError:
+        raise UserError(
+            f"the network of {run} has another shape, since patch or spacing differ; give the patch "
+            f"{list(other.task.patch or ())} of that run"
+        ) from None
+    seen = {*read_split(run)["train"]} & {*data.test.names}
+    if seen:
+        logging.getLogger("boundaryloss").warning(
+            "%s was trained on %d of the %d cases to test on here: their scores are no test",
+            run, len(seen), len(data.test.names),
+        )  # fmt: skip
+
+
+def load_run(run: Path, checkpoint: str = "last") -> tuple[SegmentationModule, TrainConfig]:
+    """Return the network of a run, ready to predict, and its configuration."""
+    check_run(run, checkpoint)
+    path = run / "checkpoints" / f"{checkpoint}.ckpt"
+    if checkpoint == "last" and not path.is_file():  # killed while it was replaced
+        path = newest_checkpoint(path.parent)[0] or path
+    content = read_checkpoint(path)
+    try:
+        kept = content["hyper_parameters"]
+        config, task = from_dict(kept["config"], str(path)), Task.from_dict(kept.get("task", {}), path)
+        module = SegmentationModule(config, task)
+        module.load_state_dict(content["state_dict"])
+    except UserError:
+        raise
+    except UNFIT as error:
+        raise UserError(
+            f"{path} is no checkpoint of this program ({type(error).__name__}); use another one"
+        ) from None
+    return module.eval(), module.config
+
+
+def read_split(run: Path) -> dict[str, list[str]]:
+    """Return the names of the run's cases to train and to test on; none where it keeps none."""
+    path = run / "splits.json"
+    if not path.exists():
+        return {"train": [], "test": []}
+    try:
+        split = json.loads(path.read_text(encoding="utf-8"))
+        return {name: [str(case) for case in split[name]] for name in ("train", "test")}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{path} is damaged; it must hold the lists train and test") from None
