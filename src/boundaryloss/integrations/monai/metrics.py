@@ -217,8 +217,8 @@ class SurfaceDiceMetric(_ContourMetric):
 
     Raises:
         TypeError: `y_pred` or `y` is no tensor.
-        ValueError: a bad option, other values than 0 and 1, two shapes, or as many thresholds as there are no
-            classes.
+        ValueError: a bad option, other values than 0 and 1, two shapes, or not one threshold for each
+            class.
 
     Example:
         A pixel, and two; by the trapezoid rule 8.5 of their 10 sides lie within half a pixel of the other:
