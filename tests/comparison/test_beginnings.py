@@ -7,6 +7,8 @@ from conftest import EXPERIMENT, write_squares
 from boundaryloss.comparison.beginnings import epochs_alone, find_beginnings
 from boundaryloss.comparison.experiment import read_experiment
 from boundaryloss.comparison.run import run_experiment
+from boundaryloss.report.page import write_report
+from boundaryloss.report.results import read_results
 from boundaryloss.training.config import TrainConfig
 from boundaryloss.training.run import train
 
@@ -93,6 +95,13 @@ def test_run_experiment_counts_the_steps_of_a_beginning_once(shared):
     assert [step[0] for step in steps] == list(range(1, len(steps) + 1))
     assert {step[1] for step in steps} == {len(steps)}
     assert sum("gdl-fold0-seed1-2" in step[2] for step in steps) > 0
+
+
+def test_a_report_says_what_was_shared(shared):
+    folder, _, _ = shared
+    said = "The first 2 epochs of GDL and GDL + warm were trained once for each fold and seed"
+    assert said in read_results(folder / "out").shared
+    assert said in write_report(folder / "out").read_text()
 
 
 def test_run_experiment_goes_on_without_its_beginnings(shared, monkeypatch):

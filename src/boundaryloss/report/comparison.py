@@ -77,7 +77,7 @@ def conclusions(results: Results) -> str:
         f"{len(results.cases)} cases to test on. Differences are taken seed by seed and case by case. "
         f"Better and worse: the bootstrap interval over seeds and {unit} leaves out 0, and Wilcoxon's test "
         f"over {unit}, corrected for the number of comparisons, is below 0.05. At least three seeds and "
-        f"six {unit} are needed.\n\n"
+        f"six {unit} are needed. {results.shared}\n\n"
         "What you may conclude: this is the size of the effect on these data, with these settings, after "
         "this much training. No seed, epoch or case was picked by its result.\n"
         "What you may not conclude: that one loss is better than the other elsewhere, or after longer "

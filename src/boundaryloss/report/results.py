@@ -102,6 +102,19 @@ class Results:
         """List each method that has a baseline: (baseline, method)."""
         return [(self.method(m.baseline), m) for m in self.methods if m.baseline]
 
+    @property
+    def shared(self) -> str:
+        """Say in a sentence which epochs methods were trained once for, if any."""
+        groups: dict[int, list[str]] = {}
+        for method in self.methods:
+            for epochs in {run.shared_epochs for run in method.runs} - {0}:
+                groups.setdefault(epochs, []).append(method.name)
+        return " ".join(
+            f"The first {epochs} epoch{'s' * (epochs > 1)} of {' and '.join(names)} were trained once "
+            "for each fold and seed, on the region loss alone, which all of them begin with."
+            for epochs, names in groups.items()
+        )
+
 
 def read_results(out: Path) -> Results:
     """Read what `boundaryloss.comparison.run.run_experiment` left in `out`.
