@@ -35,7 +35,7 @@ test-slow: $(INSTALLED)
 # their level within the tests of distance maps.
 LEVELS := "ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41" "ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2" \
     "ONEDNN_MAX_CPU_ISA=DEFAULT"
-AT_LEVELS := tests/distance/test_distance_transform.py tests/losses/test_boundary_loss.py tests/losses/test_log_boundary_loss.py \
+AT_LEVELS := tests/distance/test_distance_transform.py tests/losses/test_boundary_loss.py tests/losses/test_log_boundary_loss.py tests/losses/test_lesion_balance.py \
     tests/training/test_losses.py tests/training/test_processes.py tests/training/test_resume.py
 test-levels: $(INSTALLED)
 	@for threads in 1 2; do for level in $(LEVELS); do echo "$$level OMP_NUM_THREADS=$$threads"; done; done | xargs -L 1 -P 2 \
@@ -50,7 +50,7 @@ test-sanitized: $(INSTALLED)
 	    --config-settings=cmake.define.BOUNDARYLOSS_SANITIZE=ON --config-settings=build-dir=$(SANITIZED)/build
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-	    $(SANITIZED)/bin/python -m pytest -q tests/distance -m "not slow and not gpu" -p no:cacheprovider
+	    $(SANITIZED)/bin/python -m pytest -q tests/distance tests/metrics tests/losses/test_lesion_balance.py -m "not slow and not gpu" -p no:cacheprovider
 
 # An index may have a torchvision for another build of torch only: it is then imported without its kernels.
 test-frameworks: $(FRAMEWORKS)/.installed
