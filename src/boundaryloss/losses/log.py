@@ -46,7 +46,7 @@ class LogBoundaryLoss(MapLoss):
     Several classes, and overlapping masks, have lesions of their own. Its limits: lesions that touch are
     one. A lesion that the patch cuts off counts as a whole one, so what the patch shows of it is heavy; so do
     the parts of a lesion that `mask` or `ignore_index` cuts in two. Each process of several takes the mean
-    over its own part of the batch. The components cost less than the map on the CPU.
+    over its own part of the batch. Components of lesions cost less than the map, on the CPU.
 
     The value is never negative. As with the integral nothing pulls at the boundary itself, so combine it with
     a region loss, see `RegionBoundaryLoss`.
