@@ -1,5 +1,6 @@
 """What the documentation shows is what happens."""
 
+import ast
 import doctest
 import importlib
 import re
@@ -44,6 +45,17 @@ def test_docstrings_are_true(module):
     failed, tried = doctest.testmod(importlib.import_module(f"boundaryloss.{module}"), report=True)
     assert tried
     assert not failed
+
+
+NO_VERB = {"A", "All", "An", "How", "Its", "The", "What", "Where", "Whether", "Which", "Who"}
+
+
+def test_docstrings_of_functions_begin_with_a_verb():
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and (said := ast.get_docstring(node)):
+                first = said.split()[0].rstrip(",:;")
+                assert first.isalpha() and first.istitle() and first not in NO_VERB, f"{path}: {first}"
 
 
 def test_settings_of_the_how_to_are_valid(tmp_path):

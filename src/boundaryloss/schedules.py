@@ -35,7 +35,7 @@ class Constant:
         _check(alpha=self.alpha)
 
     def __call__(self, epoch: int) -> tuple[float, float]:
-        """Region and boundary weight of `epoch`, counted from 0."""
+        """Return region and boundary weight of `epoch`, counted from 0."""
         _check(epoch=epoch)
         return 1.0, self.alpha
 
@@ -71,7 +71,7 @@ class Increase:
         _check_order(self.start, self.stop)
 
     def __call__(self, epoch: int) -> tuple[float, float]:
-        """Region and boundary weight of `epoch`, counted from 0."""
+        """Return region and boundary weight of `epoch`, counted from 0."""
         _check(epoch=epoch)
         return 1.0, min(self.start + self.step * epoch, self.stop)
 
@@ -108,7 +108,7 @@ class Rebalance:
             raise ValueError(f"stop is a share of the weight and at most 1, got {self.stop}")
 
     def __call__(self, epoch: int) -> tuple[float, float]:
-        """Region and boundary weight of `epoch`, counted from 0."""
+        """Return region and boundary weight of `epoch`, counted from 0."""
         _check(epoch=epoch)
         alpha = min(self.start + self.step * epoch, self.stop)
         return 1.0 - alpha, alpha

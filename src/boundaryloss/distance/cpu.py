@@ -53,7 +53,7 @@ def components(masks: Tensor) -> Tensor:
 
 
 def component_factors(sizes: Tensor, numbers: Tensor, most: float) -> Tensor:
-    """Factors that give the `components` of a class the same total size; `numbers` is used up."""
+    """Return factors that give the `components` of a class the same total size; `numbers` is used up."""
     result = torch.empty_like(numbers, dtype=torch.float32)
     flat = sizes.detach().float().contiguous().flatten(2)
     _native.component_factors(flat, numbers, most, torch.get_num_threads(), result)

@@ -105,7 +105,7 @@ def _last_pass(
     LANES: tl.constexpr,
     BLOCKS: tl.constexpr,
 ):
-    """A tile of one image in all its classes: their maps, the products and the gradient."""
+    """Compute a tile of one image in all its classes: their maps, the products and the gradient."""
     strips = tl.cdiv(width, LANES)
     blocks = tl.cdiv(size, ROWS)
     columns = between * strips  # of one map

@@ -40,7 +40,7 @@ def measure(
 
 @cache
 def _areas(contour: str, spacing: tuple[float, ...]) -> list[float]:
-    """The area of a point by the 2x2x2 voxels around it, which come twice where the point is at their centre.
+    """Return the area of a point by the 2x2x2 voxels around it, twice where it is at their centre.
 
     So the areas of faces are sixteenths (in 2-D quarters) of a face for each of the pairs that differ.
     """

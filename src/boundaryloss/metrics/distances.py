@@ -166,7 +166,7 @@ def contour_distances(
 
 
 def _row(found: Comparison, tolerance: float, percentile: float, *, interpolated: bool) -> list[float]:
-    """The metrics in the order of `ContourDistances`."""
+    """Return the metrics in the order of `ContourDistances`."""
     sides = found.to_truth, found.to_prediction
     areas = [side.area() for side in sides]
     exists = [area > 0 for area in areas]

@@ -41,7 +41,7 @@ def measure(
 
 
 def _box(mask: Tensor) -> tuple[slice, ...]:
-    """The smallest box around a mask; of an empty one, a voxel."""
+    """Return the smallest box around a mask; of an empty one, a voxel."""
     box = []
     for axis in range(mask.ndim):
         others = [other for other in range(mask.ndim) if other != axis]
@@ -55,7 +55,7 @@ def _distances(one: "Points", other: "Points") -> Distances:
 
 
 def _band(mask: Tensor, spacing: list[float], tolerance: float) -> Tensor:
-    """The voxels of a mask within `tolerance` of its contour, of which the edge of the image is a part."""
+    """Return the voxels of a mask within `tolerance` of its contour, the edge of the image included."""
     distance = signed_distance_map(F.pad(mask, (1, 1) * mask.ndim)[None, None], spacing=spacing)[0, 0]
     return mask & (distance[tuple(slice(1, -1) for _ in mask.shape)] >= -tolerance)
 
@@ -132,13 +132,13 @@ def _padded(mask: Tensor) -> Tensor:
 
 
 def _neighbours(values: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-    """All values but the last along an axis, and all but the first: those before and after every gap."""
+    """Return all values but the last along an axis, and all but the first: those around every gap."""
     between = values.shape[axis] - 1
     return values.narrow(axis, 0, between), values.narrow(axis, 1, between)
 
 
 def _refined(share: Callable[[Tensor, Tensor], Tensor], values: Tensor, axis: int, centre: int = 1) -> Tensor:
-    """From n + 2 voxels along an axis to 2 n + 1 points: what neighbours share, and the voxels between."""
+    """Go from n + 2 voxels along an axis to 2 n + 1 points: what neighbours share, and the voxels between."""
     gaps = share(*_neighbours(values, axis)).movedim(axis, 0)
     points = gaps.new_empty((2 * len(gaps) - 1, *gaps.shape[1:]))
     points[::2] = gaps

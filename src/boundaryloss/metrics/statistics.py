@@ -24,7 +24,7 @@ class Distances:
         return cls(values, areas[order])
 
     def __add__(self, other: "Distances") -> "Distances":
-        """Both contours together."""
+        """Return the statistics of both contours together."""
         return self.of(torch.cat((self.values, other.values)), torch.cat((self.areas, other.areas)))
 
     def area(self) -> float:

@@ -57,7 +57,7 @@ def _moved(pattern: int, axes: Sequence[int], flips: Sequence[int]) -> int:
 
 
 def _lengths(vertical: float, horizontal: float) -> list[float]:
-    """Patterns as 0b(top left)(top right)(bottom left)(bottom right)."""
+    """Return the patterns as 0b(top left)(top right)(bottom left)(bottom right)."""
     corner = hypot(vertical, horizontal) / 2
     lengths = [corner] * 16
     lengths[0b0000] = lengths[0b1111] = 0.0

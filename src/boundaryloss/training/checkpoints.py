@@ -42,7 +42,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
-    """The contents of a checkpoint file.
+    """Read the contents of a checkpoint file.
 
     Raises:
         UserError: the file is missing, damaged, or holds more than tensors and plain values.
@@ -73,7 +73,7 @@ def rewrite_config(path: Path) -> None:
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path | None, Path | None]:
-    """The last checkpoint of a run if it is whole, else the one before; and the damaged one.
+    """Find the last checkpoint of a run if it is whole, else the one before; and the damaged one.
 
     Raises:
         UserError: there are checkpoints, and none of them is whole.

@@ -307,13 +307,13 @@ class TrainConfig:
 
 
 def as_dict(config: TrainConfig) -> dict[str, Any]:
-    """Plain numbers, strings, lists and a dictionary; settings that are `None` are left out."""
+    """Return plain numbers, strings, lists and a dictionary; settings that are `None` are left out."""
     plain = {name: _plain(value) for name, value in vars(config).items()}
     return {name: value for name, value in plain.items() if value is not None}
 
 
 def from_dict(settings: Mapping[str, Any], origin: str = "the configuration") -> TrainConfig:
-    """The inverse of `as_dict`. An unknown key is an error that names the nearest known one."""
+    """Return the inverse of `as_dict`. An unknown key is an error that names the nearest known one."""
     known = tuple(item.name for item in dataclasses.fields(TrainConfig))
     for name in settings:
         check_choice(f"setting in {origin}", name, known)

@@ -13,13 +13,13 @@ COLOURS = np.array([[0, 0, 0], [255, 176, 0], [0, 176, 246], [234, 85, 133], [12
 
 
 def shown_names(data: RunData) -> set[str]:
-    """A few test cases, spread evenly over those that hold an object, whatever the result."""
+    """Choose a few test cases, spread evenly over those that hold an object, whatever the result."""
     filled = data.filled or data.test.names
     return {filled[index] for index in np.linspace(0, len(filled) - 1, COUNT).round().astype(int)}
 
 
 def write_picture(path: Path, image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> None:
-    """One picture of a case, image (C, *space); of a volume, the slice that holds most of the truth."""
+    """Write one picture of a case, image (C, *space); of a volume, the slice that holds most of the truth."""
     if truth.ndim == 3:
         index = fullest_slice(truth)
         image, truth, prediction = (

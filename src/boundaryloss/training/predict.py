@@ -161,7 +161,7 @@ class _Writer(Callback):
 def _check(
     case: Case, run: Path, task: Task, on_bad: Callable[[str], None] | None
 ) -> tuple[float, ...] | None:
-    """The spacing of an image like those in training; each is read before anything is written."""
+    """Return the spacing of an image like those in training, before anything is written."""
     try:
         found = [read_raw(path) for path in case.images]
         arrays, spacing = [array for array, _ in found], found[0][1]
@@ -192,7 +192,7 @@ def _check(
 def _tell_of_other_scales(
     spacings: dict[Case, Any], trained: Sequence[float], on_note: Callable[[str], None]
 ) -> None:
-    """One line about the images whose voxels are much larger or smaller than those in training."""
+    """Note in one line the images whose voxels are much larger or smaller than those in training."""
     far = [
         case
         for case, spacing in spacings.items()

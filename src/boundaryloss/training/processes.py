@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def is_first_process() -> bool:
-    """Whether this process is the one that writes and talks; torchrun, Slurm and Lightning number them."""
+    """Return whether this process is the one that writes; torchrun, Slurm and Lightning number them."""
     if "RANK" in os.environ:
         return os.environ["RANK"] == "0"
     return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
 def launched(config: "TrainConfig") -> tuple[int, int]:
-    """Devices on each machine, and machines: as torchrun has started them, or else as configured."""
+    """Return devices on each machine, and machines: as torchrun has started them, or else as configured."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
         return local, world // local
@@ -51,7 +51,7 @@ def check_devices(config: "TrainConfig") -> None:
 
 
 def merged(by_name: Mapping[str, Any]) -> dict[str, Any]:
-    """What all processes found, by the name of the case, so that each case counts once whoever saw it."""
+    """Return what all processes found, by the name of the case, so that each case counts once."""
     import torch
 
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):

@@ -44,22 +44,22 @@ class Task:
 
     @property
     def num_classes(self) -> int:
-        """Number of classes, the background included."""
+        """Return the number of classes, the background included."""
         return len(self.label_values)
 
     @property
     def outputs(self) -> int:
-        """Number of channels of the logits: one per region, or per class."""
+        """Return the number of channels of the logits: one per region, or per class."""
         return len(self.regions) or self.num_classes
 
     @property
     def image_axes(self) -> int:
-        """How many axes an image has, which may be one more than the network's."""
+        """Return the number of axes of an image, which may be one more than the network's."""
         return len(self.spacing) + self.slicewise
 
     @property
     def masked(self) -> bool:
-        """Whether a loss has to leave voxels out: those that nobody labelled, or that pad a small case."""
+        """Return whether a loss has to leave voxels out: unlabelled ones, or what pads a small case."""
         return self.ignore_value is not None or self.padded
 
     def as_dict(self) -> dict[str, Any]:

@@ -106,7 +106,7 @@ class BoundaryLoss(_Loss):
         spacing: Sequence[float] | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """The loss of `input` `(B, C, *space)`; `spacing` and `mask` as in `boundaryloss.BoundaryLoss`."""
+        """Return the loss of `input` `(B, C, *space)`; `spacing` and `mask` as in `BoundaryLoss`."""
         input, target = _plain(input), _plain(target)
         if input.ndim not in (4, 5):
             raise ValueError(f"input must be (batch, class, *space) in 2-D or 3-D, got {tuple(input.shape)}")
@@ -223,7 +223,7 @@ class DiceCEBoundaryLoss(RegionBoundaryLoss):
         spacing: Sequence[float] | None = None,
         mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """The region and the boundary term, unweighted, as plain tensors."""
+        """Return the region and the boundary term, unweighted, as plain tensors."""
         return super().terms(_plain(logits), _plain(target), spacing=spacing, mask=mask)
 
     def forward(
@@ -234,7 +234,7 @@ class DiceCEBoundaryLoss(RegionBoundaryLoss):
         spacing: Sequence[float] | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """The weighted sum of both terms, as a plain tensor."""
+        """Return the weighted sum of both terms, as a plain tensor."""
         return super().forward(_plain(logits), _plain(target), spacing=spacing, mask=mask)
 
 

@@ -259,7 +259,7 @@ class SurfaceDiceMetric(_ContourMetric):
 
 
 def _masks(name: str, values: Tensor | None) -> Tensor:
-    """Bool masks of what MONAI's transforms leave: 0 and 1 of any type."""
+    """Return bool masks of what MONAI's transforms leave: 0 and 1 of any type."""
     if not isinstance(values, Tensor):
         raise TypeError(f"{name} must be a tensor or a list of tensors, got {type(values).__name__}")
     plain = convert_to_tensor(values, track_meta=False)

@@ -65,7 +65,7 @@ class SignedDistanceMap(Transform):
         self.ignore_index = ignore_index
 
     def __call__(self, img: NdarrayOrTensor) -> NdarrayOrTensor:
-        """The map of `img` `(1 or C, *space)`."""
+        """Return the map of `img` `(1 or C, *space)`."""
         tracked = convert_to_tensor(img, track_meta=get_track_meta())
         spacing = self.spacing
         if spacing is None and isinstance(tracked, MetaTensor):
@@ -130,7 +130,7 @@ class SignedDistanceMapd(MapTransform):
         self.new_key_prefix = new_key_prefix or ""
 
     def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:
-        """A copy of `data` with the maps."""
+        """Return a copy of `data` with the maps."""
         items = dict(data)
         for key in self.key_iterator(items):
             items[f"{self.new_key_prefix}{key}"] = self.transform(items[key])
@@ -157,7 +157,7 @@ def _spacing_of(image: MetaTensor) -> list[float]:
 
 
 def _one_label_map(values: Tensor) -> Tensor:
-    """Integer labels `(1, *space)` of any type: files are read as float32."""
+    """Return integer labels `(1, *space)` of any type: files are read as float32."""
     labels = values if not (values.is_floating_point() or values.dtype == torch.bool) else values.long()
     if len(labels) != 1 or (values.is_floating_point() and not torch.equal(labels.to(values), values)):
         raise ValueError(

@@ -16,7 +16,7 @@ def with_boundary(
     ignore_label: int | None,
     form: type[BoundaryLoss | LogBoundaryLoss] = BoundaryLoss,
 ) -> RegionBoundaryLoss:
-    """`region`, as nnU-Net builds it, together with the boundary loss.
+    """Return `region`, as nnU-Net builds it, together with the boundary loss.
 
     Args:
         region: nnU-Net's loss, wrapped for deep supervision or not.
@@ -69,7 +69,7 @@ class FullResolution(nn.Module):
     def forward(
         self, logits: Tensor | Sequence[Tensor], target: Tensor | Sequence[Tensor], **options: object
     ) -> Tensor:
-        """The loss of the logits of one level, or of the first of a list of levels."""
+        """Return the loss of the logits of one level, or of the first of a list of levels."""
         if isinstance(logits, Sequence):
             logits = logits[0]
         if isinstance(target, Sequence):

@@ -70,5 +70,5 @@ class nnUNetTrainerBoundaryWarmStart(nnUNetTrainerBoundary):  # noqa: N801
 
     @property
     def weighting(self) -> GradientRatio:
-        """The ratio, reached after another tenth of the epochs."""
+        """Return the ratio, reached after another tenth of the epochs."""
         return GradientRatio(ratio=0.5, start=0.67 * self.num_epochs, ramp=self.num_epochs / 10)

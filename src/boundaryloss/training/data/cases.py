@@ -43,12 +43,12 @@ class Collection:
 
     @property
     def num_classes(self) -> int:
-        """Number of classes, the background included."""
+        """Return the number of classes, the background included."""
         return len(self.label_values)
 
     @property
     def dimensions(self) -> int:
-        """2 for slices, 3 for volumes."""
+        """Return 2 for slices, 3 for volumes."""
         return len(self.spacing)
 
 
@@ -156,7 +156,7 @@ def find_cases(
 
 
 def _with_ignore(layout: Layout, ignore: int | None, threshold: float | None) -> Layout:
-    """The layout with the value of unlabelled voxels that the user gives, if that goes together."""
+    """Return the layout with the value of unlabelled voxels that the user gives, if that goes together."""
     path = layout.folder / "dataset.json"
     if ignore is not None and (layout.ignore not in (None, ignore) or ignore in layout.label_values):
         declared = "a label" if ignore in layout.label_values else f"not {layout.ignore}"
@@ -169,7 +169,7 @@ def _with_ignore(layout: Layout, ignore: int | None, threshold: float | None) ->
 def _label_values(
     layout: Layout, found: Mapping[str, Found], learned: Sequence[str], wanted: Sequence[int] | None
 ) -> tuple[int, ...]:
-    """The file value of each class, 0 first."""
+    """Return the file value of each class, 0 first."""
     masks = layout.folder / ("masks" if layout.kind == "plain" else "labelsTr")
     values = set[int]().union(*(case.values for case in found.values())) - {0, layout.ignore}
     if wanted is not None and layout.regions:

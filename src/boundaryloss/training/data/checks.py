@@ -40,14 +40,14 @@ class Found:
 
     @property
     def values(self) -> set[int]:
-        """The values in the file of the labels."""
+        """Return the values in the file of the labels."""
         return {*self.voxels}
 
 
 def inspect(
     cases: Sequence[Case], layout: Layout, *, same_spacing: bool, same_scale: bool, skip_bad: bool, keep: Keep
 ) -> tuple[dict[str, Found], list[str]]:
-    """What each good case has, by name, and a line about each bad one; `keep` gets its arrays.
+    """Return what each good case has, by name, and a line about each bad one; `keep` gets its arrays.
 
     Raises:
         UserError: a case is bad and `skip_bad` is not given, or none is good.
@@ -83,7 +83,7 @@ def inspect(
 
 
 def ct_windows(modalities: Sequence[str], found: Sequence[Found]) -> tuple[tuple[float, ...], ...]:
-    """For each channel of CT the range of its objects' intensities, and `()` for the others."""
+    """Return for each channel of CT the range of its objects' intensities, and `()` for the others."""
     windows = []
     for channel, modality in enumerate(modalities):
         values = np.concatenate([case.foreground[channel] for case in found])
@@ -93,7 +93,7 @@ def ct_windows(modalities: Sequence[str], found: Sequence[Found]) -> tuple[tuple
 
 
 def oriented(values: Sequence[Any], affine: np.ndarray) -> tuple[Any, ...]:
-    """One value per axis of the array -> one per axis of the patient (right, anterior, superior)."""
+    """Reorder one value per axis of the array to one per axis of the patient (right, anterior, superior)."""
     from nibabel.orientations import io_orientation
 
     order = io_orientation(affine)[:, 0].astype(int)
@@ -141,7 +141,7 @@ def _inspect_case(case: Case, layout: Layout, keep: Keep) -> Found:
 
 
 def _count(labels: np.ndarray) -> dict[int, int]:
-    """How many voxels each value has."""
+    """Count how many voxels each value has."""
     counts = np.zeros(int(labels.max()) + 1, np.int64)
     for part in labels:  # of a large volume all at once would need eight bytes a voxel
         counts += np.bincount(part.ravel(), minlength=len(counts))
@@ -149,7 +149,7 @@ def _count(labels: np.ndarray) -> dict[int, int]:
 
 
 def _count_objects(labels: np.ndarray, values: Collection[int]) -> dict[int, int]:
-    """How many connected parts each value has; voxels that touch in a corner are connected."""
+    """Count how many connected parts each value has; voxels that touch in a corner are connected."""
     from scipy import ndimage
 
     touching = np.ones((3,) * labels.ndim)
@@ -169,7 +169,7 @@ def _digest(*arrays: np.ndarray) -> str:
 
 
 def _check_files(case: Case, layout: Layout) -> None:
-    """Nothing is missing, and nothing would be waited for for ever, such as a pipe."""
+    """Refuse files that are missing, or that would be waited for for ever, such as a pipe."""
     for path in (*case.images, *((case.labels,) if case.labels else ())):
         if not is_file(path):
             raise UserError(f"{path}: no such file, or not an ordinary one; add it or remove the case")

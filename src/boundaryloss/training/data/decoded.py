@@ -40,7 +40,7 @@ class Decoded:
 
 
 def read_case(case: Case, task: Task, decoded: Decoded | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-    """The image of a case, float32 (C, *space) in [0, 1], and its class indices (*space) if it has labels.
+    """Return the image of a case, float32 (C, *space) in [0, 1], and its class indices (*space), if any.
 
     They are read from its files, or taken from `decoded`.
     """

@@ -25,7 +25,7 @@ class Loaders(lightning.LightningDataModule):
         self.draws = Draws(self.learn, config, data.task)
 
     def train_dataloader(self) -> DataLoader:
-        """Draws of this epoch."""
+        """Return the draws of this epoch."""
         sampler = EpochSampler(len(self.draws), self.config.seed, *self._place())
         if self.trainer is not None:
             progress: Any = self.trainer.fit_loop.epoch_progress.current
@@ -33,11 +33,11 @@ class Loaders(lightning.LightningDataModule):
         return self._loader(self.draws, sampler, self.config.batch_size)
 
     def val_dataloader(self) -> Any:
-        """Whole validation cases, one at a time, each in one process only."""
+        """Return whole validation cases, one at a time, each in one process only."""
         return [] if self.validate is None else self._whole(self.validate)
 
     def test_dataloader(self) -> DataLoader:
-        """Whole test cases, one at a time; volumes come with the way back to their file."""
+        """Return whole test cases, one at a time; volumes come with the way back to their file."""
         return self._whole(self.test)
 
     def _whole(self, cases: Any) -> DataLoader:

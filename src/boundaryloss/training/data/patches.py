@@ -52,7 +52,7 @@ def choose_patch(
 
 
 def training_shapes(collection: Collection, config: TrainConfig) -> list[tuple[int, ...]]:
-    """The size of every case to train on, as the network sees it: resampled; of volumes perhaps a plane."""
+    """Return the size of every case to train on, as the network sees it: resampled, perhaps one plane."""
     axes = min(collection.dimensions, config.dimensions)
     if config.target_spacing is not None and collection.dimensions == 2:
         raise UserError("target_spacing is for volumes; leave it out")
@@ -77,7 +77,7 @@ def training_shapes(collection: Collection, config: TrainConfig) -> list[tuple[i
 
 
 def is_padded(shapes: Sequence[tuple[int, ...]], patch: tuple[int, ...] | None, config: TrainConfig) -> bool:
-    """Whether a case is smaller than the patch; a loss that would count the padding is refused."""
+    """Return whether a case is smaller than the patch; a loss that would count the padding is refused."""
     if patch is None or all(n >= m for shape in shapes for n, m in zip(shape, patch, strict=True)):
         return False
     if config.loss.endswith(TERMS[1:]):

@@ -63,7 +63,7 @@ def _slice(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def _anatomy(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Tissue index of every pixel, from nested closed curves around a shifted and turned centre."""
+    """Return the tissue index of every pixel, from nested closed curves around a shifted, turned centre."""
     axis = (np.arange(size) + 0.5) * 2 / size - 1
     shift, turn = rng.uniform(-0.05, 0.05, 2), rng.uniform(-0.15, 0.15)
     y, x = np.meshgrid(axis - shift[0], axis - shift[1], indexing="ij")
@@ -117,7 +117,7 @@ def _draw(
 
 
 def _waves(rng: np.random.Generator, angle: np.ndarray, orders: tuple[int, ...], height: float) -> np.ndarray:
-    """A closed curve's deviation from the circle: a few harmonics of random phase."""
+    """Return a closed curve's deviation from the circle: a few harmonics of random phase."""
     phases = rng.uniform(0, 2 * np.pi, len(orders))
     waves = [np.cos(order * angle + phase) for order, phase in zip(orders, phases, strict=True)]
     return height * np.sum(waves, axis=0)
@@ -128,6 +128,6 @@ def _depth(mask: np.ndarray) -> np.ndarray:
 
 
 def _smooth(rng: np.random.Generator, size: int, *, cells: int) -> np.ndarray:
-    """Smooth noise of unit variance: a coarse grid of random numbers, interpolated."""
+    """Return smooth noise of unit variance: a coarse grid of random numbers, interpolated."""
     grid = rng.standard_normal((cells + 3, cells + 3))
     return np.asarray(zoom(grid, size / cells, order=3, mode="nearest"))[:size, :size]

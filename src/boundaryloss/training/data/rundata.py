@@ -89,7 +89,7 @@ def load_data(
     split: Path | None = None,
     skip_bad: bool = False,
 ) -> RunData:
-    """The word `phantom`, or a folder of any layout that `find_cases` knows, as `config` wants it.
+    """Load the word `phantom`, or a folder of any layout that `find_cases` knows, as `config` wants it.
 
     Raises:
         UserError: what is wrong with the data, or with the configuration for these data.
@@ -121,7 +121,7 @@ def load_data(
 
 
 def _check_validation(collection: Collection, config: TrainConfig) -> None:
-    """Something is left to learn from, and something to watch."""
+    """Refuse a share that leaves nothing to learn from, or nothing to watch."""
     names = [case.name for case in collection.train]
     learn, validate = split_validation(names, collection.patients, config.validation, config.seed)
     if config.halve_after and not validate:
@@ -138,7 +138,7 @@ def _check_validation(collection: Collection, config: TrainConfig) -> None:
 
 
 def _find_task(collection: Collection, config: TrainConfig) -> Task:
-    """What the training cases have in common, as the network sees it."""
+    """Return what the training cases have in common, as the network sees it."""
     layout, volumes = collection.layout, collection.dimensions == 3
     shapes = training_shapes(collection, config)
     patch = choose_patch(shapes, config, volumes=volumes)

@@ -80,14 +80,14 @@ class Draws(Dataset[dict[str, Any]]):
         return {**{key: value.to(kinds.get(key, value.dtype)) for key, value in tensors.items()}, **extra}
 
     def _map(self, labels: Tensor, spacing: Sequence[float]) -> Tensor:
-        """The exact map of the whole sample; a few nanoseconds a voxel, so it is not kept."""
+        """Compute the exact map of the whole sample; a few nanoseconds a voxel, so it is not kept."""
         if self.task.regions:
             masks = torch.stack([torch.isin(labels[0], torch.tensor(one)) for one in self.task.regions])
             return signed_distance_map(masks[None], spacing=spacing)[0]
         return signed_distance_map(labels, self.task.num_classes, spacing=spacing, ignore_index=IGNORE)[0]
 
     def _pad(self, sample: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The sample with its edges repeated up to the patch, and where it is itself."""
+        """Return the sample with its edges repeated up to the patch, and where it is itself."""
         assert self.patch is not None
         shape = sample["labels"].shape[1:]
         size = [max(n, m) for n, m in zip(shape, (*self.patch, *shape[len(self.patch) :]), strict=True)]
@@ -103,7 +103,7 @@ class Draws(Dataset[dict[str, Any]]):
 
 
 def count_draws(cases: int, config: TrainConfig, patch: Sequence[int] | None) -> int:
-    """How many draws an epoch takes of so many cases, on all processes together."""
+    """Count how many draws an epoch takes of so many cases, on all processes together."""
     batch = config.batch_size * math.prod(launched(config))
     if config.steps_per_epoch:
         return config.steps_per_epoch * batch
@@ -124,7 +124,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this at the start of every epoch."""
+        """Go to an epoch, as Lightning does at its start."""
         self.epoch = epoch
 
     def __len__(self) -> int:

@@ -60,7 +60,7 @@ def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def on_file_grid(batch: Mapping[str, Any], index: int, values: torch.Tensor) -> torch.Tensor:
-    """`values` (C, *space) of one sample of a batch, as they lie on its file."""
+    """Return `values` (C, *space) of one sample of a batch, as they lie on its file."""
     if "restore" in batch:  # volumes, which may have been turned and resampled
         return batch["restore"][index](values.cpu())
     return values

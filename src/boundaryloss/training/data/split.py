@@ -125,7 +125,7 @@ def _read_split(path: Path, names: list[str]) -> Split:
 
 
 def _read_fold(path: Path, names: list[str], fold: int) -> Split:
-    """One of nnU-Net's folds; its validation cases are what this run tests on."""
+    """Read one of nnU-Net's folds; its validation cases are what this run tests on."""
     folds = read_json(path)
     if not isinstance(folds, list) or not all(
         isinstance(part, dict) and _is_names(part.get("train")) and _is_names(part.get("val"))

@@ -108,14 +108,14 @@ class FileGrid(Dataset[dict[str, Any]]):
 
 
 def _restore(transform: Compose, image: MetaTensor, logits: Tensor) -> Tensor:
-    """Logits `(class, *space)` of a prepared image -> on the grid that it had in its file."""
+    """Return logits `(class, *space)` of a prepared image on the grid that it had in its file."""
     moved = MetaTensor(logits, meta=image.meta, applied_operations=image.applied_operations)
     restored: MetaTensor = transform.inverse({"image": moved})["image"]
     return restored.as_tensor()
 
 
 def spatial(target_spacing: Sequence[float] | None) -> list[Any]:
-    """What changes the grid of a volume."""
+    """Return what changes the grid of a volume."""
     orient = Orientationd(KEYS, axcodes="RAS", labels=AXES, allow_missing_keys=True)
     if target_spacing is None:
         return [orient]
@@ -165,7 +165,7 @@ class _Read(Transform):
         return sample
 
     def classes(self, labels: np.ndarray) -> np.ndarray:
-        """File values -> class indices."""
+        """Turn file values into class indices."""
         return class_indices(labels, self.task.label_values, self.task.ignore_value)
 
 
@@ -181,7 +181,7 @@ class _Plain(Transform):
 
 @contextmanager
 def _user_errors() -> Iterator[None]:
-    """MONAI wraps what a transform raises; the line for the user comes out again."""
+    """Bring out the line for the user again: MONAI wraps what a transform raises."""
     try:
         yield
     except RuntimeError as error:
@@ -192,7 +192,7 @@ def _user_errors() -> Iterator[None]:
 
 
 def _item(case: Case, settings: Sequence[Any]) -> dict[str, Any]:
-    """What identifies a prepared volume: its files, when they were written, and the settings."""
+    """Return what identifies a prepared volume: its files, when they were written, and the settings."""
     files = [*case.images, *([case.labels] if case.labels else [])]
     return {
         "name": case.name,

@@ -17,13 +17,13 @@ from boundaryloss.training.task import Task
 
 
 def region_masks(labels: Tensor, regions: Sequence[Sequence[int]], *, ignore: bool) -> Tensor:
-    """Class indices (B, 1, *space) -> bool masks (B, R, *space), with (B, R + 1, *space) for `ignore`."""
+    """Turn class indices (B, 1, *space) into bool masks (B, R, *space), (B, R + 1, *space) for `ignore`."""
     masks = [torch.isin(labels, labels.new_tensor(region)) for region in regions]
     return torch.cat([*masks, labels == IGNORE] if ignore else masks, dim=1)
 
 
 def classes_of(logits: Tensor, task: Task) -> Tensor:
-    """Logits (B, C, *space) -> class indices (B, *space); later regions are painted over earlier ones."""
+    """Turn logits (B, C, *space) into class indices (B, *space); later regions cover earlier ones."""
     if not task.regions:
         return logits.argmax(1)
     classes = torch.zeros_like(logits[:, 0], dtype=torch.long)

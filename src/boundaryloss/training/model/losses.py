@@ -21,7 +21,7 @@ class CrossEntropy(nn.CrossEntropyLoss):
     """`torch.nn.CrossEntropyLoss` for a target with a channel axis: `(batch, 1, *space)`."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Mean cross-entropy of the logits `input`."""
+        """Return the mean cross-entropy of the logits `input`."""
         return super().forward(input, target.squeeze(1))
 
 
@@ -34,7 +34,7 @@ class MonaiBoundaryLoss(monai_boundary.BoundaryLoss):
     def forward(
         self, input: Tensor, target: Tensor, *, spacing: Sequence[float] | None = None, mask: None = None
     ) -> Tensor:
-        """Their loss; `spacing` is not used, as they do not."""
+        """Return their loss; `spacing` is not used, as they do not."""
         return super().forward(input, target)
 
 
@@ -48,7 +48,7 @@ class OfficialBoundaryLoss(nn.Module):
     def forward(
         self, logits: Tensor, target: Tensor, *, spacing: Sequence[float] | None = None, mask: None = None
     ) -> Tensor:
-        """Mean over batch, foreground classes and pixels; `spacing` is not used."""
+        """Return the mean over batch, foreground classes and pixels; `spacing` is not used."""
         phi = signed_distance_map(target[:, 0], logits.shape[1], contour="centers").trunc()
         return boundary_loss(logits.softmax(1)[:, 1:], phi)
 
@@ -73,7 +73,7 @@ class MaskedRegionLoss(nn.Module):
         self.overlap = overlaps[name] and overlaps[name]()
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The loss of `logits` over the voxels with a label."""
+        """Return the loss of `logits` over the voxels with a label."""
         if self.activation == "sigmoid":
             truth = target[:, : logits.shape[1]].to(logits.dtype)
             valid = target.new_ones(()).bool() if self.ignore_index is None else ~target[:, -1:].bool()
@@ -95,7 +95,7 @@ class MaskedRegionLoss(nn.Module):
 
 
 def make_loss(name: str, config: TrainConfig, task: Task) -> nn.Module:
-    """The loss called `name`, for logits `(batch, class, *space)` and labels `(batch, 1, *space)`.
+    """Make the loss called `name`, for logits `(batch, class, *space)` and labels `(batch, 1, *space)`.
 
     Args:
         name: a region loss `ce`, `dice`, `gdl` or `dicece`; a boundary term `boundary`, `monai.BoundaryLoss`

@@ -50,14 +50,14 @@ class SegmentationModule(lightning.LightningModule):
             )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits `(batch, class, *space)` of `(batch, channel, *space)` of any size."""
+        """Return logits `(batch, class, *space)` of `(batch, channel, *space)` of any size."""
         if self.inferer is None:
             return run_whole(self.network, images)
         logits: Any = self.inferer(images, self.network)
         return logits
 
     def levels(self, images: Tensor) -> list[Tensor]:
-        """Logits of a training batch, at full resolution first; with deep supervision coarser ones follow."""
+        """Return the logits of a training batch, at full resolution first; coarser ones follow."""
         logits = run_whole(self.network, images) if self.inferer is None else self.network(images)
         if self.config.deep_supervision == "none":
             return [logits]
@@ -65,7 +65,7 @@ class SegmentationModule(lightning.LightningModule):
         return [logits[:, 0], *heads]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Adam, as in the paper, and its halving of the learning rate or nnU-Net's decay if asked for."""
+        """Return Adam, as in the paper, and its halving of the learning rate or nnU-Net's decay."""
         optimizer = torch.optim.Adam(self.parameters(), lr=self.config.learning_rate)
         if self.config.decay:
             epochs = self.config.epochs
@@ -95,7 +95,7 @@ class SegmentationModule(lightning.LightningModule):
             self.loss.set_epoch(self.current_epoch)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """The loss of one batch; every term and weight is logged."""
+        """Return the loss of one batch; every term and weight is logged."""
         outputs = self.levels(batch["image"])
         reach = len(outputs) if self.config.deep_supervision == "all" else 1
         region, boundary = loss_terms(self.loss, outputs, batch, self.task, reach=reach)
@@ -148,11 +148,11 @@ class SegmentationModule(lightning.LightningModule):
         return [(self._classes(one), squash(one).cpu()) for one in self.file_logits(batch)]
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[np.ndarray]:
-        """The class of every voxel, on the grid of each sample's file."""
+        """Return the class of every voxel, on the grid of each sample's file."""
         return [self._classes(one) for one in self.file_logits(batch)]
 
     def file_logits(self, batch: Mapping[str, Any]) -> list[Tensor]:
-        """Logits `(class, *space)` of each sample of a test batch, on the grid of its file."""
+        """Return logits `(class, *space)` of each sample of a test batch, on the grid of its file."""
         return [on_file_grid(batch, index, one) for index, one in enumerate(self(batch["image"]).float())]
 
     def _classes(self, logits: Tensor) -> np.ndarray:

@@ -19,7 +19,7 @@ FULL = 256  # what DynUNet is built for where whole slices are seen
 
 
 def make_network(config: TrainConfig, task: Task) -> BasicUNet | DynUNet:
-    """The network of a run, for images of `task.channels` channels.
+    """Make the network of a run, for images of `task.channels` channels.
 
     Raises:
         UserError: the patch cannot be halved as often as the network does it.
@@ -55,7 +55,7 @@ def make_network(config: TrainConfig, task: Task) -> BasicUNet | DynUNet:
 def plan_levels(
     patch: Sequence[int], spacing: Sequence[float], levels: int
 ) -> tuple[list[list[int]], list[list[int]]]:
-    """Strides and kernel sizes by level: fine axes are halved first, until voxels are about cubes.
+    """Return strides and kernel sizes by level: fine axes are halved first, until voxels are about cubes.
 
     >>> plan_levels((64, 64, 16), (1.0, 1.0, 3.0), 4)
     ([[1, 1, 1], [2, 2, 1], [2, 2, 2], [2, 2, 2]], [[3, 3, 1], [3, 3, 3], [3, 3, 3], [3, 3, 3]])
@@ -87,7 +87,7 @@ def run_whole(network: nn.Module, images: Tensor) -> Tensor:
 
 
 def make_inferer(task: Task, batch_size: int) -> SlidingWindowInferer | None:
-    """Windows of a patch's size over a volume, or over each slice of it, blended with Gaussian weights.
+    """Make windows of a patch's size over a volume, or over each slice of it, blended with Gaussian weights.
 
     None where slices are seen whole.
     """
