@@ -9,7 +9,7 @@ import rich.box
 from rich.console import Console
 from rich.table import Table
 
-from boundaryloss.report.findings import EQUAL, Finding, find_all, number, sentences, signed, spread
+from boundaryloss.report.findings import EQUAL, Finding, find_all, many, number, sentences, signed, spread
 from boundaryloss.report.results import HD95, MEASURES, Measure, Method, Results, read_results
 from boundaryloss.report.statistics import ratio
 
@@ -45,7 +45,7 @@ def print_summary(out: Path, console: Console) -> None:
             cells = (_cell(method, measure, label) for method in results.methods)
             table.add_row(f"{measure.title}{ARROWS[measure.better]}", *cells)
         console.print(table)
-    console.print(f"Mean ± standard deviation over {len(results.facts.seeds)} seeds.\n")
+    console.print(f"Mean ± standard deviation over {many(len(results.facts.seeds), 'seed')}.\n")
     print_verdicts(out, console)
 
 
@@ -73,7 +73,8 @@ def conclusions(results: Results) -> str:
     epochs = "/".join(str(e) for e in sorted({method.epochs for method in facts.methods}))
     unit = "patients" if len(set(results.units)) < len(results.cases) else "cases"
     return (
-        f"Mean ± standard deviation over {len(facts.seeds)} seed(s); {runs} runs of {epochs} epochs, "
+        f"Mean ± standard deviation over {many(len(facts.seeds), 'seed')}; "
+        f"{many(runs, 'run')} of {epochs} epochs, "
         f"{len(results.cases)} cases to test on. Differences are taken seed by seed and case by case. "
         f"Better and worse: the bootstrap interval over seeds and {unit} leaves out 0, and Wilcoxon's test "
         f"over {unit}, corrected for the number of comparisons, is below 0.05. At least three seeds and "

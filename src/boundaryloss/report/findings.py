@@ -167,6 +167,11 @@ def number(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if np.isfinite(value) else "\N{EN DASH}"
 
 
+def many(count: int, what: str) -> str:
+    """Return a number of things: `1 seed`, `2 seeds`."""
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
 def signed(value: float, digits: int) -> str:
     """Write a number with its sign and a real minus; what rounds to nothing has neither."""
     if not np.isfinite(value):

@@ -8,7 +8,16 @@ import jinja2
 import numpy as np
 
 from boundaryloss.report import plots
-from boundaryloss.report.findings import Finding, find_all, number, sentences, signed, spread, write_summary
+from boundaryloss.report.findings import (
+    Finding,
+    find_all,
+    many,
+    number,
+    sentences,
+    signed,
+    spread,
+    write_summary,
+)
 from boundaryloss.report.results import HD95, MEASURES, Measure, Method, Results, read_arrays, read_results
 from boundaryloss.report.statistics import ratio
 
@@ -49,6 +58,7 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters["signed"] = signed
+    environment.filters["many"] = many
     return environment.get_template("report.html.jinja")
 
 

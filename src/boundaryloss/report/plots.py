@@ -173,7 +173,11 @@ def balance(results: Results) -> Figure | None:
         ("region_gradient boundary_gradient", "gradient norms, unweighted", "log"),
         ("pull", "boundary / region, weighted", "log"),
     ]
-    return _by_epoch(methods, panels)
+    return _by_epoch(methods, [panel for panel in panels if _has_values(methods, panel[0])])
+
+
+def _has_values(methods: Sequence[Method], names: str) -> bool:
+    return any(np.isfinite(_history(method, name)).any() for method in methods for name in names.split())
 
 
 @as_svg
