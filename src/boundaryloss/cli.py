@@ -386,7 +386,13 @@ def convert(dataset: str, source: Path, out: Path) -> None:
 @cli.command()
 @click.argument("labels", type=FOLDER)
 @click.option("--out", type=FOLDER, required=True, help="NIfTI (.nii, .nii.gz) or TIFF (.tif) to write.")
-@click.option("--contour", type=click.Choice(["faces", "centers"]), default="faces", show_default=True)
+@click.option(
+    "--contour",
+    type=click.Choice(["faces", "centers"]),
+    default="faces",
+    show_default=True,
+    help="Measure to the faces of the object, or to voxel centres as the official code does.",
+)
 @click.option("--spacing", help="Voxel size in mm, e.g. 0.8,0.5.  [default: as the file says; 1 for PNG]")
 @click.option("--labels", "keep", help="Label values to map, e.g. 3 or 1,3.  [default: all but 0]")
 @click.option("--threshold", type=float, help="Of a grey picture: what is above it is the object.")

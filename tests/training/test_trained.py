@@ -58,7 +58,11 @@ def test_train_warns_of_tested_cases_that_the_other_run_was_trained_on(run, data
 @pytest.mark.parametrize(
     ("settings", "values", "message"),
     [
-        ({"features": (4, 4, 4, 4, 8)}, (0, 255), "was trained with features = "),
+        (
+            {"features": (4, 4, 4, 4, 8)},
+            (0, 255),
+            r"was trained with features = \[4, 4, 4, 4, 4\], not \[4, 4, 4, 4, 8\]",
+        ),
         ({}, (0, 1), "whose label_values were"),
         ({"begin_with": "nowhere"}, (0, 255), "holds no checkpoints/last.ckpt"),
     ],

@@ -111,7 +111,7 @@ class Results:
                 groups.setdefault(epochs, []).append(method.name)
         return " ".join(
             f"The first {epochs} epoch{'s' * (epochs > 1)} of {' and '.join(names)} were trained once "
-            "for each fold and seed, on the region loss alone, which all of them begin with."
+            "for each fold and seed: there, all of them train the region loss alone."
             for epochs, names in groups.items()
         )
 

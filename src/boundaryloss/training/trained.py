@@ -26,7 +26,9 @@ def begin_with(module: SegmentationModule, run: Path, data: RunData) -> None:
     for name in SAME_NETWORK:
         theirs, ours = getattr(config, name), getattr(module.config, name)
         if theirs != ours:
-            raise UserError(f"{run} was trained with {name} = {theirs}, not {ours}; give the same")
+            raise UserError(
+                f"{run} was trained with {name} = {json.dumps(theirs)}, not {json.dumps(ours)}; set the same"
+            )
     for what in ("channels", "label_values", "regions"):
         theirs, ours = getattr(other.task, what), getattr(module.task, what)
         if theirs != ours:
