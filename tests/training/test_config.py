@@ -1,4 +1,5 @@
 import dataclasses
+import random
 
 import pytest
 
@@ -23,7 +24,7 @@ def test_write_config_reads_back_the_same(tmp_path):
 
 def test_write_config_names_every_setting(tmp_path):
     settings = {"labels": (1,), "spacing": (1.0, 1.0), "window": (0.0, 1.0), "target_spacing": (1.0,) * 3}
-    settings |= {"patch": (16, 16), "split": {"group": '^(\\d+"?)'}}
+    settings |= {"begin_with": "a/run", "patch": (16, 16), "split": {"group": '^(\\d+"?)'}}
     texts = []
     for more in ({"ignore": 9}, {"threshold": 127}):  # one excludes the other
         config = TrainConfig(**settings, **more)
@@ -146,3 +147,34 @@ def test_ratio_trains_the_region_loss_alone_for_two_thirds_of_the_run():
 def test_ratio_refuses_a_start_that_leaves_nothing(start):
     with pytest.raises(UserError, match=r"start counts epochs, of which there are 10; .* give 5,"):
         TrainConfig(weighting="ratio", epochs=10, weighting_options={"start": start})
+
+
+VALUES = {  # of each setting, some that go together with all others
+    "loss": ["gdl", "dicece+boundary", "ce+monai.BoundaryLoss"],
+    "form": ["log"],
+    "balance_lesions": [True, False],
+    "saturation": [2, 0.5],
+    "weighting": ["increase", "rebalance"],
+    "epochs": [1, 7],
+    "learning_rate": [1, 1e-5],
+    "decay": [True],
+    "validation": [0, 0.25],
+    "features": [(1, 2, 3, 4, 5)],
+    "labels": [(1, 3), (-7,)],
+    "split": [{"group": r"(p\d+) \"é"}],
+    "spacing": [(1, 0.5)],
+    "window": [(-160, 240.5)],
+    "patch": [(32, 32), (16, 16, 16)],
+    "augment": [("flip", "noise"), ()],
+    "cache": ["none", 'a "folder"\x7f'],
+}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_read_config_gives_back_what_was_written(tmp_path, seed):
+    chance = random.Random(seed)
+    chosen = {name: chance.choice(values) for name, values in VALUES.items() if chance.random() < 0.5}
+    config = TrainConfig(**{"form": "log", **chosen})
+    write_config(tmp_path / "config.toml", config, {"channels": 1, "spacing": [1.0, 2.0]})
+    again = read_config(tmp_path / "config.toml")
+    assert again == config and as_dict(again) == as_dict(config)
