@@ -56,6 +56,14 @@ def run(*args) -> int:
     return exit_info.value.code
 
 
+def test_train_finds_the_run_to_begin_with_beside_the_configuration(tmp_path, capsys):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/c.toml").write_text('begin_with = "nowhere"\n')
+    assert run("train", "phantom", "--out", tmp_path / "run", "--config", tmp_path / "sub/c.toml") == 2
+    assert f"{tmp_path}/sub/nowhere holds no checkpoints" in capsys.readouterr().err.replace("\n", " ")
+    assert not (tmp_path / "run").exists()
+
+
 def test_help_lists_the_commands_and_loads_nothing_heavy():
     code = (
         "import sys\nfrom boundaryloss import cli\n"

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -165,11 +166,14 @@ def train(
     begun = resume and (own.is_file() or (out / "checkpoints").is_dir())
     split = out / "splits.json" if begun and holds_json(out / "splits.json") else None
     if begin_with is not None:
-        check_run(begin_with, "last")
         settings["begin_with"] = str(begin_with.resolve())
     settings["labels"] = _numbers(labels, int, "--labels takes whole numbers such as 3 or 1,3")
     goes_on = begun and config is None
     chosen = _read_own_config(own, **settings) if goes_on else read_config(config, **settings)
+    if config is not None and chosen.begin_with:
+        chosen = replace(chosen, begin_with=str((config.parent / chosen.begin_with).resolve()))
+    if chosen.begin_with and not begun:
+        check_run(Path(chosen.begin_with), "last")
     if first:  # when others start, it has made the directory
         (check_free if begun else check_new)(out)
     _check_source(data)

@@ -39,6 +39,11 @@ def test_read_experiment_gives_every_method_its_settings(tmp_path):
     assert json.loads(experiment.source(0).settings)["labels"] == [3]
 
 
+def test_read_experiment_finds_the_run_to_begin_with_beside_the_file(tmp_path):
+    methods = read(tmp_path, GOOD.replace("epochs = 7", 'epochs = 7\nbegin_with = "runs/a"')).methods
+    assert [method.config.begin_with for method in methods] == [None, str(tmp_path / "runs/a"), None]
+
+
 def test_read_experiment_pairs_the_seeds(tmp_path):
     runs = list(read(tmp_path, GOOD).runs())
     assert [run.seed for run in runs] == [3, 3, 3, 1, 1, 1] == [run.config.seed for run in runs]

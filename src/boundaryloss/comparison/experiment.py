@@ -202,7 +202,10 @@ def _read_methods(path: Path, tables: Any, train: Mapping[str, Any]) -> tuple[Me
         if not isinstance(baseline, str):
             raise UserError(f"{where}: baseline must be the name of a method, got {baseline!r}")
         check_choice(f"baseline in {where}", baseline, tuple(tables))
-        config = from_dict({**train, **table}, where)
+        settings = {**train, **table}
+        if isinstance(run := settings.get("begin_with"), str):
+            settings["begin_with"] = str((path.parent / run).resolve())
+        config = from_dict(settings, where)
         methods.append(Method(name, config, baseline if baseline != name else None))
         if not methods[-1].slug or methods[-1].slug in [method.slug for method in methods[:-1]]:
             raise UserError(f"{where}: its name gives no directory of its own; use other letters")

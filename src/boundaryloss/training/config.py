@@ -75,7 +75,8 @@ class TrainConfig:
     begin_with: str | None = Field(
         default=None,
         description="Directory of a run whose last weights this one begins with, to go on with other data or "
-        "another loss; the network must be the same. None given: weights by chance.",
+        "another loss; the network must be the same. In a file, a relative path begins at the file. None "
+        "given: weights by chance.",
     )
     epochs: Count = Field(
         default=100,
