@@ -1,4 +1,4 @@
-# make demo   trains on a phantom with and without the boundary loss, and shows what came of it
+# make demo   shows what the maps are, trains with and without the boundary loss, and shows what came of it
 # make test   runs the quick tests
 # make check  linters, types and tests
 # make docs   builds the documentation into build/docs

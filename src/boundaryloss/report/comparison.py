@@ -38,9 +38,9 @@ def print_summary(out: Path, console: Console) -> None:
     results = read_results(out)
     for label in results.facts.labels:
         table = Table(box=rich.box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-        table.add_column("")
+        table.add_column("", no_wrap=True)
         for method in results.methods:
-            table.add_column(method.name, justify="right", overflow="fold")
+            table.add_column(method.name, justify="right", overflow="fold", min_width=13)
         for measure in MEASURES:
             cells = (_cell(method, measure, label) for method in results.methods)
             table.add_row(f"{measure.title}{ARROWS[measure.better]}", *cells)
