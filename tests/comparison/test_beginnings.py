@@ -1,4 +1,5 @@
 import dataclasses
+import shutil
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from conftest import EXPERIMENT, write_squares
 from boundaryloss.comparison.beginnings import epochs_alone, find_beginnings
 from boundaryloss.comparison.experiment import read_experiment
 from boundaryloss.comparison.run import run_experiment
+from boundaryloss.files import UserError
 from boundaryloss.report.page import write_report
 from boundaryloss.report.results import read_results
 from boundaryloss.training.config import TrainConfig
@@ -106,5 +108,17 @@ def test_a_report_says_what_was_shared(shared):
 
 def test_run_experiment_goes_on_without_its_beginnings(shared, monkeypatch):
     folder, experiment, _ = shared
+    shutil.rmtree(folder / "out/beginnings")
     monkeypatch.setattr("boundaryloss.comparison.run.train", None)  # nothing is trained again
     run_experiment(experiment, folder / "out")
+
+
+def test_run_experiment_writes_nothing_if_the_run_to_begin_with_is_not_there(shared, tmp_path):
+    _, experiment, _ = shared
+    methods = [
+        dataclasses.replace(m, config=dataclasses.replace(m.config, begin_with=str(tmp_path / "no")))
+        for m in experiment.methods
+    ]
+    with pytest.raises(UserError, match=r"no holds no checkpoints/last\.ckpt"):
+        run_experiment(dataclasses.replace(experiment, methods=tuple(methods)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

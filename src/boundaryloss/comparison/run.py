@@ -35,7 +35,7 @@ from boundaryloss.comparison.records import (
     write_facts,
     write_images,
 )
-from boundaryloss.files import UserError, holds_json, prepare_directory
+from boundaryloss.files import UserError, check_run, holds_json, prepare_directory
 from boundaryloss.report.store import (
     COMPARISON,
     POINTS,
@@ -78,8 +78,11 @@ def run_experiment(
     data = [_load(experiment.source(fold)) for fold in range(len(experiment.folds))]
     if data[0].task.regions:
         raise UserError(f"{experiment.data}: regions overlap, which no report shows yet; give plain labels")
-    _prepare(out)
     waiting = [run for run in runs if not _is_done(out, run, data[run.fold])]
+    for run in waiting:
+        if run.config.begin_with and not is_begun(out / "runs" / run.name):
+            check_run(Path(run.config.begin_with), "last")
+    _prepare(out)
     beginnings = {run.name: beginning for beginning in find_beginnings(experiment) for run in beginning.runs}
     write_facts(experiment, out, data)
     write_images(experiment, out, data)

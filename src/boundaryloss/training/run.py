@@ -189,7 +189,7 @@ def _check_settings(out: Path, before: dict[str, Any], config: TrainConfig) -> N
     for name in sorted({*before, *now} - MAY_CHANGE):
         if before.get(name) != now.get(name):
             raise UserError(
-                f"{out} was begun with {name} = {before.get(name)}, not {now.get(name)}; "
+                f"{out} was begun with {name} = {before.get(name, 'nothing')}, not {now.get(name, 'nothing')}; "
                 "resume it with its own config.toml, or give a new directory"
             )
 
