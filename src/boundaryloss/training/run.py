@@ -187,9 +187,10 @@ def _check_same_run(
 def _check_settings(out: Path, before: dict[str, Any], config: TrainConfig) -> None:
     now = as_dict(config)
     for name in sorted({*before, *now} - MAY_CHANGE):
-        if before.get(name) != now.get(name):
+        old, new = before.get(name, "nothing"), now.get(name, "nothing")
+        if old != new:
             raise UserError(
-                f"{out} was begun with {name} = {before.get(name, 'nothing')}, not {now.get(name, 'nothing')}; "
+                f"{out} was begun with {name} = {old}, not {new}; "
                 "resume it with its own config.toml, or give a new directory"
             )
 
