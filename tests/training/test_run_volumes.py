@@ -74,6 +74,7 @@ def test_train_predict_evaluate_volumes(tmp_path):
         ({}, {"labels": {"background": 0, "a": 1, "b": 2, "ignore": 3}}),
         ({"deep_supervision": "full"}, REGIONS),
         ({"map_from": "volume", "loss": "gdl+boundary"}, REGIONS),
+        ({"map_from": "volume", "target_spacing": (2.0, 1.0, 1.5)}, {}),
     ],
     ids=lambda value: ",".join(value) or "plain",
 )  # fmt: skip

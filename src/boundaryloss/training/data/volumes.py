@@ -56,7 +56,7 @@ class Volumes(Dataset[dict[str, Any]]):
         steps = spatial(target_spacing)
         self.read, self.spatial = _Read(task), Compose(steps, log_stats=False)
         prepare = Compose([self.read, *steps, _Plain()], log_stats=False)
-        settings = [task.label_values, task.ignore_value, task.windows, target_spacing]
+        settings = [task.label_values, task.ignore_value, task.windows, target_spacing, "uint8"]
         items = [_item(case, settings) for case in cases]
         if cache == "memory":
             with _user_errors():
@@ -174,6 +174,8 @@ class _Plain(Transform):
 
     def __call__(self, sample: Mapping[str, Any]) -> dict[str, Any]:
         plain = {key: value.as_tensor().contiguous() for key, value in sample.items()}
+        if "labels" in plain:
+            plain["labels"] = plain["labels"].to(torch.uint8)  # resampled ones come as float32
         steps = sample["image"].pixdim.tolist()
         spacing = [float(f"{step:.6g}") for step in steps]  # without what float32 headers leave
         return {**plain, "spacing": torch.tensor(spacing, dtype=torch.float64)}
