@@ -99,6 +99,19 @@ def test_run_experiment_counts_the_steps_of_a_beginning_once(shared):
     assert sum("gdl-fold0-seed1-2" in step[2] for step in steps) > 0
 
 
+@pytest.mark.slow
+def test_run_experiment_in_processes_shares_them_too(shared, tmp_path):
+    folder, experiment, _ = shared
+    steps = []
+    run_experiment(experiment, tmp_path / "out", jobs=2, progress=lambda *step: steps.append(step))
+    assert steps[-1][0] == steps[-1][1] and "gdl-fold0-seed1-2" in steps[0][2]
+    for run in experiment.runs():
+        mine, expected = (
+            path / "runs" / run.name / "cases.csv" for path in (tmp_path / "out", folder / "out")
+        )
+        assert mine.read_text() == expected.read_text()
+
+
 def test_a_report_says_what_was_shared(shared):
     folder, _, _ = shared
     said = "The first 2 epochs of GDL and GDL + warm were trained once for each fold and seed"

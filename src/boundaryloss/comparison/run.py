@@ -18,7 +18,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,11 +94,8 @@ def run_experiment(
         shared = beginnings.get(part.name)
         return count_steps(data[part.fold], part.config) - (shared.epochs * each if shared else 0)
 
-    needed = {}
-    for run in waiting:
-        if run.name in beginnings and not is_begun(out / "runs" / run.name):
-            needed.setdefault(beginnings[run.name].name, (run.name, beginnings[run.name]))
-    total = sum(map(steps, runs)) + sum(steps(beginning) for _, beginning in needed.values())
+    plan = _plan(out, waiting, beginnings)
+    total = sum(map(steps, runs)) + sum(steps(first) for first, _ in plan if first)
     done = sum(map(steps, runs)) - sum(map(steps, waiting))
 
     def advance(count: int, part: Run | Beginning, text: str) -> None:
@@ -107,39 +104,51 @@ def run_experiment(
         progress(done, total, f"{part.name}, {text}")
 
     if jobs > 1:
-        first = [beginning for _, beginning in needed.values()]
-        for part in _in_processes(experiment, out, [first, waiting], beginnings, jobs):
+        for part in _in_processes(experiment, out, plan, beginnings, jobs):
             advance(steps(part), part, "done")
         return
-    before = dict(needed.values())
+    for first, followers in plan:
+        for part in (first, *followers) if first else followers:
+            _train_part(experiment, out, part, beginnings, functools.partial(advance, 1, part))
+
+
+Plan = Sequence[tuple[Beginning | None, Sequence[Run]]]
+
+
+def _plan(out: Path, waiting: Sequence[Run], beginnings: Mapping[str, Beginning]) -> Plan:
+    """Return each beginning that is still needed with the runs that wait for it; other runs wait for none."""
+    plan: dict[str, tuple[Beginning | None, list[Run]]] = {}
     for run in waiting:
-        if run.name in before:
-            _begin(experiment, out, before[run.name], functools.partial(advance, 1, before[run.name]))
-        _one_run(experiment, out, run, beginnings.get(run.name), functools.partial(advance, 1, run))
+        beginning = None if is_begun(out / "runs" / run.name) else beginnings.get(run.name)
+        name = beginning.name if beginning else run.name
+        plan.setdefault(name, (beginning, []))[1].append(run)
+    return list(plan.values())
 
 
 def _in_processes(
-    experiment: Experiment,
-    out: Path,
-    stages: Sequence[Sequence[Run | Beginning]],
-    beginnings: Mapping[str, Beginning],
-    jobs: int,
+    experiment: Experiment, out: Path, plan: Plan, beginnings: Mapping[str, Beginning], jobs: int
 ) -> Iterator[Run | Beginning]:
-    """Run several at a time, one stage after the other, the processor's cores shared among them."""
+    """Train several parts at a time, the processor's cores shared among them; yield each when it is done."""
     threads = max(1, (os.cpu_count() or 1) // jobs)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, _start_worker, (threads,)) as pool:
+        followers = {first.name: runs for first, runs in plan if first}
+        pending: dict[Future[None], Run | Beginning] = {}
+
+        def submit(part: Run | Beginning) -> None:
+            pending[pool.submit(_train_part, experiment, out, part, beginnings)] = part
+
         try:
-            for stage in stages:
-                futures = {
-                    pool.submit(_begin, experiment, out, part)
-                    if isinstance(part, Beginning)
-                    else pool.submit(_one_run, experiment, out, part, beginnings.get(part.name)): part
-                    for part in stage
-                }
-                for future in as_completed(futures):
+            for first, runs in plan:
+                for part in [first] if first else runs:
+                    submit(part)
+            while pending:
+                for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                    part = pending.pop(future)
                     future.result()
-                    yield futures[future]
+                    for run in followers.get(part.name, ()):
+                        submit(run)
+                    yield part
         except BrokenProcessPool:
             raise UserError(
                 "a run was killed, perhaps for lack of memory; go on with fewer --jobs (what is done is kept)"
@@ -159,6 +168,19 @@ def _start_worker(threads: int) -> None:
 def _load(source: Source) -> RunData:
     """Read each fold once in every process."""
     return source.load()
+
+
+def _train_part(
+    experiment: Experiment,
+    out: Path,
+    part: Run | Beginning,
+    beginnings: Mapping[str, Beginning],
+    on_step: StepReport | None = None,
+) -> None:
+    if isinstance(part, Beginning):
+        _begin(experiment, out, part, on_step)
+    else:
+        _one_run(experiment, out, part, beginnings.get(part.name), on_step)
 
 
 def _begin(
