@@ -194,6 +194,7 @@ def _begin(
 
 @contextmanager
 def _naming(name: str) -> Iterator[None]:
+    """Say in an error which run it is about."""
     try:
         yield
     except UserError as error:

@@ -26,7 +26,7 @@ def _lesion_factors(sizes: Tensor, inside: Tensor) -> Tensor:
 
 
 def on_any_device(sizes: Tensor, inside: Tensor, numbers: Tensor) -> Tensor:
-    """Return the same of `components` in plain PyTorch, of shapes that do not depend on what is inside."""
+    """Return the factors, given the `components`, in plain PyTorch: no shape depends on what is inside."""
     images, classes = sizes.shape[:2]
     numbers = numbers.flatten(2).long()
     places = numbers.shape[2] + 1  # the outside, number 0, has one too

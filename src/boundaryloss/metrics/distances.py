@@ -30,7 +30,7 @@ class ContourDistances:
     hd: Tensor
     #: The larger of the two directed percentiles (MONAI, surface-distance, MeshMetrics).
     hd95: Tensor
-    #: The percentile of the distances in both directions together (MedPy, BraTS).
+    #: The percentile of the distances in both directions together (MedPy, panoptica).
     hd95_pooled: Tensor
     #: Mean distance of the prediction's contour to the truth's.
     prediction_to_truth: Tensor
@@ -109,9 +109,9 @@ def contour_distances(
         ValueError: the two differ in kind, shape or device; a label lies outside `0..num_classes-1`; a
             shape that is neither 2-D nor 3-D space; a bad `spacing`, `tolerance`, `percentile` or `contour`.
 
-    MONAI has inf, MedPy an error where one mask is empty, and surface-distance inf; here it is nan, and
-    counted. MedPy's HD95 is `hd95_pooled`. A distance that exceeds the `tolerance` by rounding only (1e-6
-    of it) is within it.
+    Where one mask is empty MONAI has inf (for a percentile nan), surface-distance inf and MedPy an error;
+    here it is nan, and counted. MedPy's HD95 is `hd95_pooled`. A distance that exceeds the `tolerance` by
+    rounding only (1e-6 of it) is within it.
 
     Masks are compared one after the other. On the CPU this takes 1/4 byte for a voxel of the image and 3 for
     one of the box around both masks; elsewhere, with `"faces"`, about 60 bytes for a voxel of the box.

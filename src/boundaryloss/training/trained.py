@@ -34,7 +34,7 @@ def begin_with(module: SegmentationModule, run: Path, data: RunData) -> None:
         if theirs != ours:
             raise UserError(
                 f"{run} was trained on data whose {what} were {theirs}, but here they are {ours}; "
-                "its weights mean something else"
+                "its weights mean something else; give a run on data of the same kind"
             )
     try:
         module.network.load_state_dict(other.network.state_dict())
