@@ -78,7 +78,11 @@ def test_split_names_refuses_a_fold_where_there_is_one_split(tmp_path, kind):
 
 def test_split_names_takes_the_run_s_own_split_in_any_fold(tmp_path):
     (tmp_path / "own.json").write_text(json.dumps({"train": ["a"], "test": ["b"]}))
-    assert split(tmp_path, ["a", "b"], fold=3, split=tmp_path / "own.json") == (["a"], ["b"])
+    own = tmp_path / "own.json"
+    assert split(tmp_path, ["a", "b"], fold=3, split=own) == (["a"], ["b"])
+    assert split(tmp_path, ["a", "b"], test_prefix="b", split=own) == (["a"], ["b"])
+    with pytest.raises(UserError, match="own.json tests other cases than those whose names begin with a"):
+        split(tmp_path, ["a", "b"], test_prefix="a", split=own)
 
 
 def test_split_validation_keeps_patients_together():

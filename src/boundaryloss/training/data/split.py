@@ -36,6 +36,11 @@ def split_names(
     only = None  # the rule that makes one split, and no folds
     if split is not None:  # a run's own
         train, test = _read_split(split, names)
+        if test_prefix is not None and set(test) != set(_split_by_prefix(folder, names, test_prefix)[1]):
+            raise UserError(
+                f"{split} tests other cases than those whose names begin with {test_prefix}; leave the prefix "
+                "out, or give a new directory"
+            )
     elif test_prefix is not None:
         train, test = _split_by_prefix(folder, names, test_prefix)
         only = "the prefixes"
