@@ -81,7 +81,7 @@ def test_split_names_takes_the_run_s_own_split_in_any_fold(tmp_path):
     own = tmp_path / "own.json"
     assert split(tmp_path, ["a", "b"], fold=3, split=own) == (["a"], ["b"])
     assert split(tmp_path, ["a", "b"], test_prefix="b", split=own) == (["a"], ["b"])
-    with pytest.raises(UserError, match="own.json tests other cases than those whose names begin with a"):
+    with pytest.raises(UserError, match=r"own\.json tests other cases than those whose names begin with a"):
         split(tmp_path, ["a", "b"], test_prefix="a", split=own)
 
 

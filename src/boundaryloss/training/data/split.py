@@ -38,8 +38,8 @@ def split_names(
         train, test = _read_split(split, names)
         if test_prefix is not None and set(test) != set(_split_by_prefix(folder, names, test_prefix)[1]):
             raise UserError(
-                f"{split} tests other cases than those whose names begin with {test_prefix}; leave the prefix "
-                "out, or give a new directory"
+                f"{split} tests other cases than those whose names begin with {test_prefix}; leave the "
+                "prefix out, or give a new directory"
             )
     elif test_prefix is not None:
         train, test = _split_by_prefix(folder, names, test_prefix)
