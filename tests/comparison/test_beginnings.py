@@ -36,6 +36,8 @@ def read_warm(folder, *methods):
     [
         ({"loss": "gdl"}, 6),
         ({"loss": "boundary"}, 0),
+        ({"loss": "mine.Loss"}, 6),
+        ({"loss": "mine.Loss+boundary"}, 1),
         ({"weighting": "constant"}, 0),
         ({"weighting": "increase"}, 1),
         ({"weighting": "rebalance"}, 1),
@@ -57,6 +59,17 @@ def test_find_beginnings_takes_the_length_that_saves_most(tmp_path):
     assert [run.method.name for run in beginning.runs] == ["GDL", "GDL + warm"]
     assert beginning.epochs == 2
     assert beginning.config.loss == "gdl"
+
+
+def test_find_beginnings_knows_whose_options_a_loss_from_elsewhere_has(tmp_path):
+    power = "loss_options = { power = 2 }\n"
+    term = WARM.replace("GDL + warm", "theirs").replace("gdl+boundary", "gdl+mine.Loss") + power
+    region = '[methods."region"]\nloss = "mine.Loss"\n' + power
+    warm = WARM.replace("GDL + warm", "region, warm").replace("gdl+", "mine.Loss+") + power
+    ours, theirs = find_beginnings(read_warm(tmp_path, term, region, warm))
+    assert [run.method.name for run in ours.runs] == ["GDL", "GDL + warm", "theirs"]
+    assert [run.method.name for run in theirs.runs] == ["region", "region, warm"]
+    assert (ours.config.loss_options, theirs.config.loss_options) == ({}, {"power": 2})
 
 
 def test_find_beginnings_finds_none_where_settings_differ(tmp_path):

@@ -63,6 +63,9 @@ def test_make_weighting_builds_what_is_named(weighting, options, expected):
     [
         ({"epoch": 3}, "epoch.*did you mean 'epochs'"),
         ({"loss": "gld+boundary"}, "did you mean 'gdl\\+boundary'"),
+        ({"loss": "gdl+my loss.Loss"}, "unknown loss: 'gdl\\+my loss.Loss'"),
+        ({"loss_options": {"power": 2}}, "import path, but 'gdl\\+boundary' has 0 of them; leave them out"),
+        ({"loss": "a.B+c.D", "loss_options": {"power": 2}}, "has 2 of them; give one a name of its own"),
         ({"weighting": "grow"}, "unknown weighting"),
         ({"weighting_options": {"stepp": 1.0}}, "did you mean 'step'"),
         ({"weighting_options": {"step": -1.0}}, "step must be"),
@@ -151,6 +154,7 @@ def test_ratio_refuses_a_start_that_leaves_nothing(start):
 
 VALUES = {  # of each setting, some that go together with all others
     "loss": ["gdl", "dicece+boundary", "ce+monai.BoundaryLoss"],
+    "loss_options": [{}],
     "form": ["log"],
     "balance_lesions": [True, False],
     "saturation": [2, 0.5],

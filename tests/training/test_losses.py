@@ -1,8 +1,10 @@
 import pytest
 import torch
 from datasets import task
+from monai.losses.tversky import TverskyLoss
 
 from boundaryloss import BoundaryLoss, RegionBoundaryLoss
+from boundaryloss.files import UserError
 from boundaryloss.training.config import LOSSES, TrainConfig
 from boundaryloss.training.model.losses import make_loss
 
@@ -71,6 +73,44 @@ def test_make_loss_gdl_on_an_empty_slice_is_finite():
     assert logits.grad.isfinite().all()
 
 
-def test_make_loss_unknown_name():
-    with pytest.raises(ValueError, match="unknown region loss 'tversky'"):
-        make_loss("tversky", TrainConfig(), TASK)
+IMPORTED = "ce+monai.losses.tversky.TverskyLoss"
+FIELDS = {"softmax": True, "to_onehot_y": True, "alpha": 0.7, "beta": 0.3}
+
+
+def test_make_loss_imports_either_part(batch):
+    little = {"weighting": "constant", "weighting_options": {"alpha": 0.05}}
+    config = TrainConfig(loss=IMPORTED, loss_options=FIELDS, **little)
+    theirs = TverskyLoss(**FIELDS)(*batch)
+    region = make_loss("ce", config, TASK)(*batch)
+    torch.testing.assert_close(make_loss(IMPORTED, config, TASK)(*batch), region + 0.05 * theirs)
+    swapped = make_loss(f"{IMPORTED.removeprefix('ce+')}+boundary", config, TASK)
+    torch.testing.assert_close(swapped(*batch), theirs + 0.05 * BoundaryLoss()(*batch))
+
+
+def test_make_loss_takes_a_function(batch):
+    path = "torch.nn.functional.multi_margin_loss"
+    with pytest.raises(UserError, match=r"labels \(2, 1, 16, 16\), raises .*; see loss_options"):
+        make_loss(path, TrainConfig(loss=path), TASK)
+    path = "monai.losses.focal_loss.softmax_focal_loss"
+    with pytest.raises(UserError, match=r"gives a tensor \(2, 3, 16, 16\); it must give one finite number"):
+        make_loss(path, TrainConfig(loss=path), TASK)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("nowhere.Loss", "nowhere.Loss: ModuleNotFoundError: No module named 'nowhere'; .* PYTHONPATH"),
+        ("monai.losses.NoLoss", "AttributeError: .* has no attribute 'NoLoss'"),
+        ("monai.losses.DiceLoss", "unexpected keyword argument 'gamma'; its arguments are loss_options"),
+    ],
+)
+def test_make_loss_says_why_an_import_fails(path, message):
+    with pytest.raises(UserError, match=message):
+        make_loss(path, TrainConfig(loss=path, loss_options={"gamma": 2}), TASK)
+
+
+@pytest.mark.parametrize("loss", [IMPORTED, IMPORTED.removeprefix("ce+")])
+def test_make_loss_refuses_an_import_where_voxels_have_no_label(loss):
+    config = TrainConfig(loss=loss, loss_options=FIELDS)
+    with pytest.raises(UserError, match="TverskyLoss knows neither regions nor unlabelled voxels"):
+        make_loss(loss, config, task(padded=True))

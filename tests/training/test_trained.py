@@ -1,5 +1,6 @@
 import dataclasses
 import logging
+import sys
 
 import pytest
 import torch
@@ -35,6 +36,20 @@ def test_train_begins_with_the_weights_of_another_run(run, data, tmp_path):
     train(data, dataclasses.replace(STILL, begin_with=str(run), seed=7), tmp_path / "warm")
     assert not torch.allclose(weights(tmp_path / "chance"), weights(run))
     torch.testing.assert_close(weights(tmp_path / "warm"), weights(run))
+
+
+def test_load_run_needs_no_loss_from_elsewhere(data, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(
+        "def loss(logits, labels, power):\n    return logits.pow(power).mean()\n"
+    )
+    config = dataclasses.replace(TINY, loss="mine.loss", loss_options={"power": 2})
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        train(data, config, tmp_path / "run")
+    del sys.modules["mine"]
+    with pytest.raises(UserError, match="No module named 'mine'"):
+        train(data, config, tmp_path / "again")
+    assert load_run(tmp_path / "run")[1] == config
 
 
 def test_train_stopped_in_its_first_epoch_begins_with_them_again(run, data, tmp_path):

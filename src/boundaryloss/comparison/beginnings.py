@@ -16,7 +16,7 @@ from typing import Any
 from boundaryloss.comparison.experiment import Experiment, Run
 from boundaryloss.schedules import GradientRatio
 from boundaryloss.training.checkpoints import BEST, LAST, PREVIOUS, AtomicCheckpointIO, read_checkpoint
-from boundaryloss.training.config import REGIONS, TrainConfig, as_dict
+from boundaryloss.training.config import TERMS, TrainConfig, as_dict, imported_parts
 
 OF_THE_TERM = ("form", "balance_lesions", "saturation", "weighting", "weighting_options")
 DEFAULT = TrainConfig()
@@ -62,13 +62,11 @@ def find_beginnings(experiment: Experiment) -> Iterator[Beginning]:
 
 def epochs_alone(config: TrainConfig) -> int:
     """Return for how many epochs, from the first, the region loss trains alone."""
-    if config.loss in REGIONS:
-        return config.epochs
+    if "+" not in config.loss:
+        return 0 if config.loss in TERMS else config.epochs
     weighting = config.make_weighting()
 
     def alone(epoch: int) -> bool:
-        if "+" not in config.loss:
-            return False
         return not weighting.at(epoch) if isinstance(weighting, GradientRatio) else weighting(epoch) == (1, 0)
 
     return next((epoch for epoch in range(config.epochs) if not alone(epoch)), config.epochs)
@@ -95,7 +93,9 @@ def go_on_from(beginning: Path, run: Path, config: TrainConfig) -> None:
 
 def _region_alone(config: TrainConfig) -> TrainConfig:
     defaults = {name: getattr(DEFAULT, name) for name in OF_THE_TERM}
-    return replace(config, loss=config.loss.partition("+")[0], **defaults)
+    region = config.loss.partition("+")[0]
+    options = config.loss_options if imported_parts(region) else {}
+    return replace(config, loss=region, loss_options=options, **defaults)
 
 
 def _moved(state: Any, old: str, new: str) -> Any:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,15 +20,32 @@ __all__ = ["TrainConfig", "as_dict", "check_choice", "from_dict", "read_config",
 REGIONS = ("ce", "dice", "gdl", "dicece")
 TERMS = ("boundary", "monai.BoundaryLoss", "official.BoundaryLoss")
 LOSSES = (*REGIONS, *TERMS, *(f"{region}+{term}" for region in REGIONS for term in TERMS))
+IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 WEIGHTINGS = {"constant": Constant, "increase": Increase, "rebalance": Rebalance, "ratio": GradientRatio}
 
 
 def _check_loss(name: str) -> str:
-    check_choice("loss", name, LOSSES)
+    region, plus, term = name.partition("+")
+    if IMPORT_PATH.fullmatch(region):
+        region = "ce"  # any will do
+    if IMPORT_PATH.fullmatch(term):
+        term = "boundary"
+    if f"{region}{plus}{term}" not in LOSSES:
+        check_choice("loss", name, LOSSES)
     return name
 
 
-Choice = Annotated[str, AfterValidator(_check_loss), WithJsonSchema({"enum": list(LOSSES)})]
+def imported_parts(loss: str) -> list[str]:
+    """Return the parts of a loss that are named by their import path.
+
+    >>> imported_parts("dicece+monai.losses.HausdorffDTLoss")
+    ['monai.losses.HausdorffDTLoss']
+    """
+    return [part for part in loss.split("+") if part not in LOSSES]
+
+
+NAMES = WithJsonSchema({"anyOf": [{"enum": list(LOSSES)}, {"type": "string", "pattern": r"\w\.\w"}]})
+Choice = Annotated[str, AfterValidator(_check_loss), NAMES]
 Augment = Literal["flip", "rotate90", "scale", "intensity", "noise"]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
@@ -47,7 +65,14 @@ class TrainConfig:
         default="gdl+boundary",
         description="`ce`, `dice`, `gdl` or `dicece`, each also with `+boundary`. To compare with others, "
         "instead of `boundary`: `monai.BoundaryLoss`, or `official.BoundaryLoss` as the authors' "
-        "code computes it. All three exist alone, too, and then tend to an empty prediction.",
+        "code computes it. All three exist alone, too, and then tend to an empty prediction. In place of "
+        "either part: the import path of a class or a function, such as `gdl+monai.losses.HausdorffDTLoss`, "
+        "to call with logits `(batch, class, *space)` and labels `(batch, 1, *space)`.",
+    )
+    loss_options: Mapping[str, Any] = Field(
+        default_factory=dict,
+        description="Arguments of the part that is given by its import path, for instance "
+        '`{"softmax": true, "to_onehot_y": true}`.',
     )
     form: Literal["linear", "log"] = Field(
         default="linear",
@@ -261,6 +286,12 @@ class TrainConfig:
             raise UserError("threshold leaves nothing but 0 and 1, so no value to ignore; remove one of them")
 
     def _check_combinations(self) -> None:
+        imported = len(imported_parts(self.loss))
+        if self.loss_options and imported != 1:
+            raise UserError(
+                f"loss_options are the arguments of a loss given by its import path, but {self.loss!r} has "
+                f"{imported} of them; " + ("leave them out" if not imported else "give one a name of its own")
+            )
         basic = self.network == "basicunet"
         if basic and len(self.features) != 5:
             raise UserError(f"features of basicunet must be five numbers, got {list(self.features)}")

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from boundaryloss.files import UserError, check_run
@@ -61,15 +62,16 @@ def load_run(run: Path, checkpoint: str = "last") -> tuple[SegmentationModule, T
     try:
         kept = content["hyper_parameters"]
         config, task = from_dict(kept["config"], str(path)), Task.from_dict(kept.get("task", {}), path)
-        module = SegmentationModule(config, task)
-        module.load_state_dict(content["state_dict"])
+        module = SegmentationModule(replace(config, loss="ce", loss_options={}, map_from="patch"), task)
+        weights = content["state_dict"].items()  # without the loss, which might have to be imported
+        module.load_state_dict({name: value for name, value in weights if name.startswith("network.")})
     except UserError:
         raise
     except UNFIT as error:
         raise UserError(
             f"{path} is no checkpoint of this program ({type(error).__name__}); use another one"
         ) from None
-    return module.eval(), module.config
+    return module.eval(), config
 
 
 def read_split(run: Path) -> dict[str, list[str]]:

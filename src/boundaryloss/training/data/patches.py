@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from boundaryloss.files import UserError
-from boundaryloss.training.config import TERMS, TrainConfig
+from boundaryloss.training.config import TERMS, TrainConfig, imported_parts
 from boundaryloss.training.data.cases import Collection
 from boundaryloss.training.data.padding import MULTIPLE
 
@@ -80,7 +80,7 @@ def is_padded(shapes: Sequence[tuple[int, ...]], patch: tuple[int, ...] | None, 
     """Return whether a case is smaller than the patch; a loss that would count the padding is refused."""
     if patch is None or all(n >= m for shape in shapes for n, m in zip(shape, patch, strict=True)):
         return False
-    if config.loss.endswith(TERMS[1:]):
+    if config.loss.endswith(TERMS[1:]) or imported_parts(config.loss):
         smallest = [min(sides) for sides in zip(*shapes, strict=True)]
         raise UserError(
             f"patch {list(patch)} is larger than a case, and {config.loss} would count what pads it; "

@@ -1,8 +1,14 @@
-"""The losses by name: MONAI's region losses, and three boundary losses: ours, MONAI's, the official one."""
+"""The losses by name: MONAI's region losses, and three boundary losses: ours, MONAI's, the official one.
 
-from collections.abc import Sequence
+Others come by their import path.
+"""
+
+import functools
+import importlib
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import torch
 from monai.losses import boundary_loss as monai_boundary
 from monai.losses.dice import DiceCELoss, DiceLoss, GeneralizedDiceLoss
 from torch import Tensor, nn
@@ -11,7 +17,7 @@ from torch.nn import functional
 from boundaryloss.distance import signed_distance_map
 from boundaryloss.files import IGNORE, UserError
 from boundaryloss.losses import BoundaryLoss, LogBoundaryLoss, RegionBoundaryLoss, boundary_loss
-from boundaryloss.training.config import TERMS, TrainConfig
+from boundaryloss.training.config import REGIONS, TERMS, TrainConfig
 from boundaryloss.training.task import Task
 
 Activation = Literal["softmax", "sigmoid"]
@@ -51,6 +57,39 @@ class OfficialBoundaryLoss(nn.Module):
         """Return the mean over batch, foreground classes and pixels; `spacing` is not used."""
         phi = signed_distance_map(target[:, 0], logits.shape[1], contour="centers").trunc()
         return boundary_loss(logits.softmax(1)[:, 1:], phi)
+
+
+class ImportedLoss(nn.Module):
+    """A loss from elsewhere, called with logits `(batch, class, *space)` and labels `(batch, 1, *space)`.
+
+    Args:
+        path: where it is imported from: a class, or a function.
+        options: arguments of the class, or further ones of the function.
+
+    Raises:
+        UserError: it cannot be imported or made.
+    """
+
+    def __init__(self, path: str, options: Mapping[str, Any]) -> None:
+        super().__init__()
+        module, _, name = path.rpartition(".")
+        try:
+            found = getattr(importlib.import_module(module), name)
+        except Exception as error:  # whatever that module does
+            raise UserError(
+                f"loss {path}: {type(error).__name__}: {error}; if it is your own, put its folder on "
+                "PYTHONPATH"
+            ) from None
+        try:
+            self.loss = found(**options) if isinstance(found, type) else functools.partial(found, **options)
+        except Exception as error:
+            raise UserError(f"loss {path}: {error}; its arguments are loss_options") from None
+
+    def forward(
+        self, input: Tensor, target: Tensor, *, spacing: Sequence[float] | None = None, mask: None = None
+    ) -> Tensor:
+        """Return its value; `spacing` is not used."""
+        return self.loss(input, target)
 
 
 class MaskedRegionLoss(nn.Module):
@@ -99,34 +138,38 @@ def make_loss(name: str, config: TrainConfig, task: Task) -> nn.Module:
 
     Args:
         name: a region loss `ce`, `dice`, `gdl` or `dicece`; a boundary term `boundary`, `monai.BoundaryLoss`
-            or `official.BoundaryLoss`; or both with a `+` between, which makes a `RegionBoundaryLoss`.
+            or `official.BoundaryLoss`; the import path of either; or both with a `+` between, which makes a
+            `RegionBoundaryLoss`.
         config: gives the weighting, and the boundary term's form.
         task: gives the pixel size that the distance map is measured in. Where it has regions the target is
             masks `(batch, region, *space)`; where it has voxels to leave out these carry no loss.
+
+    Raises:
+        UserError: a loss cannot be imported, or does not serve these data.
     """
     activation: Activation = "sigmoid" if task.regions else "softmax"
     ignore_index = IGNORE if task.masked else None
     region, _, term = name.rpartition("+") if "+" in name else (name, "", "")
     if name in TERMS:
-        return _make_term(name, config, task.spacing, activation, ignore_index)
-    loss = _make_region(region, activation, ignore_index)
+        return _make_term(name, config, task, activation, ignore_index)
+    loss = _make_region(region, config, task, activation, ignore_index)
     if not term:
         return loss
-    boundary = _make_term(term, config, task.spacing, activation, ignore_index)
+    boundary = _make_term(term, config, task, activation, ignore_index)
     return RegionBoundaryLoss(loss, boundary, config.make_weighting())
 
 
 def _make_term(
     name: str,
     config: TrainConfig,
-    spacing: tuple[float, ...],
+    task: Task,
     activation: Activation,
     ignore_index: int | None,
 ) -> nn.Module:
     if name == "boundary":
         options: dict[str, Any] = {
             "activation": activation,
-            "spacing": spacing,
+            "spacing": task.spacing,
             "ignore_index": ignore_index if activation == "softmax" else None,
         }
         if config.form == "log":
@@ -140,10 +183,18 @@ def _make_term(
         return MonaiBoundaryLoss()
     if name == "official.BoundaryLoss":
         return OfficialBoundaryLoss()
-    raise ValueError(f"unknown boundary loss {name!r}")
+    return _make_imported(name, config, task)
 
 
-def _make_region(name: str, activation: Activation, ignore_index: int | None) -> nn.Module:
+def _make_region(
+    name: str, config: TrainConfig, task: Task, activation: Activation, ignore_index: int | None
+) -> nn.Module:
+    if name not in REGIONS:
+        if activation == "sigmoid" or ignore_index is not None:
+            raise UserError(
+                f"{name} knows neither regions nor unlabelled voxels; choose one of {', '.join(REGIONS)}"
+            )
+        return _make_imported(name, config, task)
     if activation == "sigmoid" or ignore_index is not None:
         return MaskedRegionLoss(name, activation, ignore_index)
     if name == "ce":
@@ -152,6 +203,22 @@ def _make_region(name: str, activation: Activation, ignore_index: int | None) ->
         return DiceLoss(softmax=True, to_onehot_y=True)
     if name == "gdl":
         return GeneralizedDiceLoss(softmax=True, to_onehot_y=True)
-    if name == "dicece":
-        return DiceCELoss(softmax=True, to_onehot_y=True)
-    raise ValueError(f"unknown region loss {name!r}")
+    return DiceCELoss(softmax=True, to_onehot_y=True)
+
+
+def _make_imported(path: str, config: TrainConfig, task: Task) -> ImportedLoss:
+    """Import a loss and try it out: what cannot be trained with is said before the training."""
+    loss = ImportedLoss(path, config.loss_options)
+    chance = torch.Generator().manual_seed(0)
+    shape = (16,) * len(task.spacing)
+    logits = torch.randn(2, task.num_classes, *shape, generator=chance, requires_grad=True)
+    labels = torch.randint(0, task.num_classes, (2, 1, *shape), generator=chance)
+    call = f"loss {path}, called with logits {tuple(logits.shape)} and labels {tuple(labels.shape)},"
+    try:
+        value = loss(logits, labels)
+    except Exception as error:
+        raise UserError(f"{call} raises {type(error).__name__}: {error}; see loss_options") from None
+    if not (isinstance(value, Tensor) and value.ndim == 0 and value.requires_grad and value.isfinite()):
+        shown = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) and value.ndim else f"{value!r}"
+        raise UserError(f"{call} gives {shown}; it must give one finite number with a gradient")
+    return loss

@@ -18,7 +18,12 @@ from boundaryloss.training.config import TrainConfig, as_dict
 from boundaryloss.training.data.slices import on_file_grid
 from boundaryloss.training.model.gradients import gradient_norm
 from boundaryloss.training.model.levels import classes_of, loss_terms
-from boundaryloss.training.model.losses import MonaiBoundaryLoss, OfficialBoundaryLoss, make_loss
+from boundaryloss.training.model.losses import (
+    ImportedLoss,
+    MonaiBoundaryLoss,
+    OfficialBoundaryLoss,
+    make_loss,
+)
 from boundaryloss.training.model.networks import make_inferer, make_network, run_whole
 from boundaryloss.training.processes import merged
 from boundaryloss.training.task import Task
@@ -44,9 +49,10 @@ class SegmentationModule(lightning.LightningModule):
         self.objects = [torch.tensor(classes) for classes in objects.values()]
         self.inferer = make_inferer(task, config.batch_size)
         term = self.loss.boundary if isinstance(self.loss, RegionBoundaryLoss) else self.loss
-        if self.config.map_from == "volume" and isinstance(term, MonaiBoundaryLoss | OfficialBoundaryLoss):
+        others = MonaiBoundaryLoss | OfficialBoundaryLoss | ImportedLoss
+        if self.config.map_from == "volume" and isinstance(term, others):
             raise UserError(
-                f'map_from = "volume": the loss {self.config.loss} makes its own map; leave it out'
+                f'map_from = "volume": the loss {self.config.loss} takes no map; choose map_from = "patch"'
             )
 
     def forward(self, images: Tensor) -> Tensor:
