@@ -3,6 +3,7 @@
 # make check  linters, types and tests
 # make docs   builds the documentation into build/docs
 # make test-levels     the tests of what a processor may round in another way, at older instruction sets
+# make test-without-native  maps, losses and metrics as where no compiler was there at the install
 # make test-sanitized  the distance maps under the address and undefined-behaviour sanitizers
 # make bench  times the distance maps beside those of other packages
 # make bench-metrics   times the distances between contours beside those of other packages
@@ -18,7 +19,7 @@ FRAMEWORKS := build/frameworks
 INSTALLED := $(VENV)/.installed
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo docs test test-slow test-frameworks test-gpu test-levels test-sanitized check lint bench bench-gpu bench-metrics clean
+.PHONY: demo docs test test-slow test-without-native test-frameworks test-gpu test-levels test-sanitized check lint bench bench-gpu bench-metrics clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -40,6 +41,11 @@ AT_LEVELS := tests/distance/test_distance_transform.py tests/losses/test_boundar
 test-levels: $(INSTALLED)
 	@for threads in 1 2; do for level in $(LEVELS); do echo "$$level OMP_NUM_THREADS=$$threads"; done; done | xargs -L 1 -P 2 \
 	    sh -c 'echo "$$@"; env "$$@" OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q -m "not slow and not gpu" -k "not compiles" $(AT_LEVELS)' sh
+
+# Maps, losses and metrics as where the extension could not be built.
+test-without-native: $(INSTALLED)
+	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -p without_native -m "not slow and not gpu" \
+	    tests/distance tests/losses tests/metrics
 
 # The native kernels rebuilt with the compiler's checks of memory and of undefined behaviour.
 test-sanitized: $(INSTALLED)

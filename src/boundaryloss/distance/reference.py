@@ -2,17 +2,21 @@
 
 A squared Euclidean distance separates over the axes, so each axis takes one pass,
 `f(i) <- min_j f(j) + cost(i - j)`, here over all offsets `i - j` in turn: O(n) tensor operations a pass
-and no clever search. Every kernel is held against this file.
+and no clever search. Every kernel is held against this file, and it serves where there is none.
 """
 
 import math
 from collections.abc import Sequence
+from itertools import product
+from operator import mul
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from boundaryloss.distance.checks import differ
+
+AT_ONCE = 2**18  # floats in a tensor: few enough for the cache, enough for the time a call takes
 
 
 def signed_distance(
@@ -28,8 +32,8 @@ def signed_distance(
     objects = (maps.unsqueeze(2) == classes).flatten(1, 2)
     if ignore_index is not None:
         objects &= differ(maps, ignore_index).repeat_interleave(len(classes), dim=1)
-    outside = squared_distance(objects, spacing, face_offset).sqrt()
-    inside = squared_distance(~objects, spacing, face_offset).sqrt()
+    outside = _root(squared_distance(objects, spacing, face_offset))
+    inside = _root(squared_distance(~objects, spacing, face_offset))
     if face_offset == 0:
         inside = inside - 1
     phi = torch.where(objects, -inside, outside)
@@ -38,39 +42,97 @@ def signed_distance(
 
 def distance_transform(mask: Tensor, spacing: Sequence[float]) -> Tensor:
     """Compute the distance of every True voxel of `(batch, *space)` to the nearest False one."""
-    return squared_distance(~mask, spacing, 0.0).sqrt().float()
+    return _root(squared_distance(~mask, spacing, 0.0)).float()
+
+
+def _root(squared: Tensor) -> Tensor:
+    """Return the square root, rounded once where a device has float64: PyTorch's of float32 is not exact."""
+    return squared.sqrt() if squared.device.type == "mps" else squared.double().sqrt()
 
 
 def squared_distance(sources: Tensor, spacing: Sequence[float], face_offset: float) -> Tensor:
     """Compute the squared distance of every voxel to the nearest source, to its centre or to its faces.
 
-    At `k` voxels along an axis the cost is `(max(|k| - face_offset, 0) * spacing)^2`.
+    At `k` voxels along an axis the cost is `(max(|k| - face_offset, 0) * spacing)^2`. Along the first axis
+    there is nothing to add it to: the nearest source counts.
     """
-    dtype = torch.float32 if sources.device.type == "mps" else torch.float64
-    squared = torch.zeros_like(sources, dtype=dtype).masked_fill(~sources, math.inf)
-    for axis, step in zip(range(-len(spacing), 0), spacing, strict=True):
-        size = sources.shape[axis]
-        nearest = squared.clone()
-        for k in range(1, size):
-            cost = ((k - face_offset) * step) ** 2
-            for target, source in ((k, 0), (0, k)):
-                part = nearest.narrow(axis, target, size - k)
-                torch.minimum(part, squared.narrow(axis, source, size - k) + cost, out=part)
-        squared = nearest
+    (first, *others), (step, *steps) = range(-len(spacing), 0), spacing
+    voxels = (_voxels_to_a_source(sources.movedim(first, 0)) - face_offset).clamp(min=0)
+    squared = ((voxels * step) ** 2).movedim(0, first)
+    for axis, step in zip(others, steps, strict=True):
+        lines = squared.movedim(axis, 0)
+        columns = lines.flatten(1)
+        reached = columns.isfinite().any(0).nonzero()[:, 0]
+        for some in reached.split(max(1, AT_ONCE // len(columns))) if len(reached) else ():
+            columns[:, some] = _cheapest(columns[:, some], step, face_offset)
+        squared = columns.view(lines.shape).movedim(0, axis)
     return squared
+
+
+def _voxels_to_a_source(sources: Tensor) -> Tensor:
+    """Count the voxels to the nearest source along axis 0: those within 1, 2, 4, .. more hear of it."""
+    voxels = torch.zeros_like(sources, dtype=torch.float32).masked_fill(~sources, math.inf)
+    step = 1
+    while step < len(voxels):
+        before, after = voxels[:-step] + step, voxels[step:] + step
+        torch.minimum(voxels[step:], before, out=voxels[step:])
+        torch.minimum(voxels[:-step], after, out=voxels[:-step])
+        step *= 2
+    return voxels
+
+
+def _cheapest(squared: Tensor, step: float, face_offset: float) -> Tensor:
+    """Compute `min_j squared(j) + cost(i - j)` along axis 0, for offsets that can lower it."""
+    nearest, candidates = squared.clone(), torch.empty_like(squared)
+    for k in range(1, len(squared)):
+        cost = ((k - face_offset) * step) ** 2
+        if k % 4 == 1 and cost >= nearest.max():
+            break
+        torch.add(squared, cost, out=candidates)
+        torch.minimum(nearest[k:], candidates[:-k], out=nearest[k:])
+        torch.minimum(nearest[:-k], candidates[k:], out=nearest[:-k])
+    return nearest
 
 
 def components(masks: Tensor) -> Tensor:
     """Compute the components of bool masks `(batch, class, *space)`, numbered by their first voxel.
 
-    Every voxel takes the lowest number among its neighbours until nothing changes.
+    Voxels are joined along the edges between neighbours: the root of the one joins that of the other, the
+    lower one, until no edge has two roots.
     """
     space = masks.shape[2:]
-    pool = functional.max_pool2d if len(space) == 2 else functional.max_pool3d
-    numbers = -torch.arange(1, math.prod(space) + 1, dtype=torch.float64, device=masks.device).view(space)
-    labels = numbers.expand(masks.shape).masked_fill(~masks, -math.inf)
-    while True:
-        spread = pool(labels, 3, stride=1, padding=1).masked_fill(~masks, -math.inf)
-        if torch.equal(spread, labels):
-            return (-labels).masked_fill(~masks, 0).int()
-        labels = spread
+    padded = functional.pad(masks, (1, 1) * len(space)).contiguous()  # so that all have neighbours
+    inside, voxels = padded.flatten(), padded.flatten().nonzero()[:, 0]
+    own = torch.arange(len(voxels), device=masks.device)
+    index = torch.zeros_like(inside, dtype=torch.long).index_put_((voxels,), own)
+    edges = []
+    for offset in product((-1, 0, 1), repeat=len(space)):
+        if offset < (0,) * len(space):  # the other half of the neighbours has the same edges
+            neighbours = voxels + sum(map(mul, offset, padded.stride()[2:]))
+            there = inside[neighbours]
+            edges.append(torch.stack((index[neighbours[there]], own[there])))
+    ends, roots = torch.cat(edges, dim=1), own.clone()
+    while (ends := roots[ends][:, roots[ends[0]] != roots[ends[1]]]).numel():
+        roots.scatter_reduce_(0, ends.amax(0), ends.amin(0), "amin")
+        while not torch.equal(roots, further := roots[roots]):
+            roots = further
+    first = masks.flatten(2).nonzero()[:, 2][roots]
+    return first.new_zeros(masks.shape, dtype=torch.int32).masked_scatter_(masks, (first + 1).int())
+
+
+def component_factors(sizes: Tensor, numbers: Tensor, most: float) -> Tensor:
+    """Return factors that give the `components` of a class the same total size, from `1 / most` to `most`.
+
+    They are 1 outside, which has number 0. No shape depends on what is inside.
+    """
+    images, classes = sizes.shape[:2]
+    inside, numbers = numbers > 0, numbers.flatten(2).long()
+    places = numbers.shape[2] + 1  # the outside has one too
+    first = places * torch.arange(images * classes, device=sizes.device)
+    place = numbers + first.view(images, classes, 1)
+    inner = torch.where(inside, sizes, 0).flatten().double()
+    totals = inner.new_zeros(images * classes * places).index_add_(0, place.flatten(), inner)
+    totals = totals.view(images, classes, places)
+    count = (totals > 0).sum((0, 2), keepdim=True).clamp(min=1)
+    factors = (totals.sum((0, 2), keepdim=True) / count / totals).clamp(1 / most, most).float()
+    return torch.where(inside, factors.flatten()[place].view_as(sizes), 1)

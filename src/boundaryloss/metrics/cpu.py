@@ -1,4 +1,4 @@
-"""The native code (`native/contours.cpp`) on CPU tensors."""
+"""CPU tensors: the native code (`native/contours.cpp`), or the reference where an install has none."""
 
 from functools import cache
 from itertools import product
@@ -6,7 +6,8 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from boundaryloss.distance import _native
+from boundaryloss.distance.extension import native_code
+from boundaryloss.metrics import reference
 from boundaryloss.metrics.statistics import Comparison, Distances
 from boundaryloss.metrics.surfels import areas_of_codes
 
@@ -20,10 +21,12 @@ def measure(
     tolerance: float,
 ) -> Comparison:
     """Compare the voxels with the label of `one` (sample, map, label) of maps `(batch, map, *space)`."""
+    if (native := native_code()) is None:
+        return reference.measure(predictions, truths, one, contour, spacing, tolerance)
     flat = len(spacing) == 2
     if flat:  # a slice, whose thickness plays no part
         predictions, truths = predictions.unsqueeze(2), truths.unsqueeze(2)
-    *sides, shared, either = _native.contour_distances(
+    *sides, shared, either = native.contour_distances(
         predictions,
         truths,
         *one,
