@@ -124,6 +124,14 @@ def test_run_experiment_names_the_run_that_failed(experiment, tmp_path):
         run_experiment(dataclasses.replace(experiment, methods=(wild,)), tmp_path / "out")
 
 
+def test_run_experiment_refuses_a_method_that_does_not_fit_before_the_first_run(experiment, tmp_path):
+    method = experiment.methods[-1]
+    missing = dataclasses.replace(method, config=dataclasses.replace(method.config, loss="gdl+mine.Loss"))
+    with pytest.raises(UserError, match=r"loss mine\.Loss: ModuleNotFoundError"):
+        run_experiment(dataclasses.replace(experiment, methods=(method, missing)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_run_experiment_bad_data_leaves_nothing_behind(experiment, tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         run_experiment(dataclasses.replace(experiment, data=str(tmp_path / "none")), tmp_path / "out")

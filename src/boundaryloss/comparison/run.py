@@ -49,9 +49,8 @@ from boundaryloss.scoring import operating_points
 from boundaryloss.signals import end_with_parent
 from boundaryloss.training.callbacks import Progress, StepReport
 from boundaryloss.training.config import read_config, read_toml
-from boundaryloss.training.model.losses import make_loss
 from boundaryloss.training.processes import merged
-from boundaryloss.training.run import RunData, count_steps, steps_per_epoch, train
+from boundaryloss.training.run import RunData, check_fit, count_steps, steps_per_epoch, train
 
 PACKAGES = ("boundaryloss", "torch", "monai", "lightning", "numpy", "scipy")
 
@@ -80,7 +79,7 @@ def run_experiment(
     if data[0].task.regions:
         raise UserError(f"{experiment.data}: regions overlap, which no report shows yet; give plain labels")
     for method in experiment.methods:
-        make_loss(method.config.loss, method.config, data[0].task)  # what no run could use is said here
+        check_fit(data[0], method.config)
     waiting = [run for run in runs if not _is_done(out, run, data[run.fold])]
     for run in waiting:
         if run.config.begin_with and not is_begun(out / "runs" / run.name):

@@ -105,6 +105,11 @@ def train(
     return summary
 
 
+def check_fit(data: RunData, config: TrainConfig) -> None:
+    """Raise a `UserError` if network or loss of `config` do not fit the data, as `train` would."""
+    SegmentationModule(config, data.task)
+
+
 def count_steps(data: RunData, config: TrainConfig) -> int:
     """Return how often `on_step` will be called: after every step of training and every case of the test."""
     return config.epochs * steps_per_epoch(data, config) + math.ceil(
