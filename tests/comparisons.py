@@ -66,9 +66,9 @@ def _case(rng, name, label, better):
     dice = 0.5 + 0.1 * better + 0.1 * rng.random()
     zero = {"missed": 0, "false_alarm": 0, "both_empty": 0, "truth_mm3": None, "prediction_mm3": None}
     counts = {"lesions": 3, "lesions_found": 2, "false_lesions": int(rng.integers(3)), "predicted_lesions": 4}
-    sizes = {"truth_mm2": 25.0, "prediction_mm2": 25.0, "nsd": 0.5, "nsd_tolerance_mm": 1.0}
-    lengths = {"hd95_mm": 3.0, "hd95_penalised_mm": 3.0, "assd_mm": 1.0}
-    return CaseScores(name, label, dice, **lengths, **zero, **counts, **sizes)
+    sizes = {"truth_mm2": 25.0, "prediction_mm2": 25.0, "nsd": 0.5, "boundary_iou": 0.5, "tolerance_mm": 1.0}
+    lengths = {"hd95_mm": 3.0, "hd95_penalised_mm": 3.0, "hd95_pooled_mm": 3.0, "assd_mm": 1.0}
+    return CaseScores(name, label, dice, **lengths, **zero, **counts, **sizes, contour="faces")
 
 
 def _point(name, label, threshold):

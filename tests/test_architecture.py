@@ -22,7 +22,7 @@ MAY_IMPORT = {  # besides itself; downward in this list
     "integrations": {"public", "extras"},
     "files": {"extras"},
     "report.store": {"files"},
-    "scoring": {"extras", "files", "metrics", "report.store"},
+    "scoring": {"extras", "distance", "files", "metrics", "report.store"},
     "training.settings": {"files", "schedules"},
     "training.data": {"files", "distance", "signals", "training.settings"},
     "training.model": {"files", "distance", "losses", "scoring", "training.settings", "training.data"},
@@ -94,7 +94,7 @@ FRAMEWORKS = {
     },
     "comparison": {"numpy", "torch"},
     "commands": {"matplotlib", "monai", "nibabel", "numpy", "rich", "scipy", "tifffile", "torch"},
-    "scoring": {"monai", "numpy", "scipy", "torch"},
+    "scoring": {"numpy", "scipy", "torch"},
     "report": {"jinja2", "matplotlib", "numpy", "rich", "scipy"},
 }
 INTEGRATIONS = {

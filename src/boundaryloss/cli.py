@@ -294,8 +294,16 @@ def predict(run: Path, images: Path, out: Path, checkpoint: str, split: str | No
 @click.option("--threshold", type=float, help="Values above it are the object, as in training.")
 @click.option(
     "--tolerance", type=click.FloatRange(0), default=1.0, show_default=True,
-    help="Of the normalised surface dice (nsd), in mm.",
+    help="Of nsd and boundary_iou, in mm.",
 )  # fmt: skip
+@click.option(
+    "--contour",
+    type=click.Choice(["faces", "centers", "surfels"]),
+    default="faces",
+    show_default=True,
+    help="Measure distances on the faces between voxels, on voxel centres as MONAI and MedPy do, or on "
+    "surfels as DeepMind's surface-distance does.",
+)
 @click.option("--skip-bad", is_flag=True, help="Leave bad cases out, named and counted, instead of stopping.")
 def evaluate(
     predictions: Path,
@@ -308,6 +316,7 @@ def evaluate(
     ignore: int | None,
     threshold: float | None,
     tolerance: float,
+    contour: Any,
     skip_bad: bool,
 ) -> None:
     """Compare label files with the truth, case by case and in summary.
@@ -327,6 +336,7 @@ def evaluate(
             spacing=steps,
             allow_missing=only_predicted,
             tolerance=tolerance,
+            contour=contour,
             labels=keep,
             ignore=ignore,
             threshold=threshold,

@@ -12,6 +12,8 @@ from boundaryloss.comparison.experiment import read_experiment
 from boundaryloss.comparison.run import run_experiment
 from boundaryloss.files.errors import UserError
 from boundaryloss.report.page import write_report
+from boundaryloss.report.store import write_table
+from boundaryloss.scoring import case_metrics
 from boundaryloss.training.config import write_config
 from boundaryloss.training.data.rundata import RunData
 
@@ -95,10 +97,16 @@ def test_run_experiment_refuses_a_finished_run_on_other_masks(experiment, tmp_pa
     (directory / "run.json").write_text('{"seed": 0}')
     (directory / "splits.json").write_text(json.dumps({"train": data.train.names, "test": data.test.names}))
     write_config(directory / "config.toml", run.config, data.task.as_dict())
+    scores = case_metrics(np.eye(3, dtype=int), np.eye(3, dtype=int), spacing=1.0)
+    write_table(directory / "cases.csv", scores)
     assert compare._is_done(tmp_path, run, data)
     other = dataclasses.replace(data, task=dataclasses.replace(data.task, fingerprint="another"))
     with pytest.raises(UserError, match="made with other settings or data"):
         compare._is_done(tmp_path, run, other)
+    table = (directory / "cases.csv").read_text()
+    (directory / "cases.csv").write_text(table.replace("contour", "countour"))
+    with pytest.raises(UserError, match="no 'contour'; an older version may have written it"):
+        compare._is_done(tmp_path, run, data)
 
 
 def test_run_experiment_refuses_other_settings_in_the_same_place(experiment, tmp_path):

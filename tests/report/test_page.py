@@ -16,6 +16,7 @@ from boundaryloss.report import plots
 from boundaryloss.report.comparison import plain_console, print_verdicts, write_comparison
 from boundaryloss.report.page import write_report
 from boundaryloss.report.results import read_results
+from boundaryloss.report.store import CASES
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -118,6 +119,22 @@ def test_report_of_next_to_nothing_is_written(tmp_path, options):
     out = write_made(tmp_path / "out", **options)
     write_comparison(out)
     assert "<h2>Results</h2>" in write_report(out).read_text(encoding="utf-8")
+
+
+def test_report_says_on_which_contour_and_never_mixes_two(tmp_path):
+    out = write_made(tmp_path / "out", seeds=(0, 1), cases=1)
+    assert "HD95 is measured on the faces between voxels" in write_report(out).read_text(encoding="utf-8")
+    write_comparison(out)
+    assert "measured on the faces between voxels" in " ".join((out / "report.txt").read_text().split())
+    first, second = out / "runs/m1-fold0-seed0", out / "runs/m1-fold0-seed1"
+    table = (second / CASES).read_text()
+    (second / CASES).write_text(table.replace("faces", "centers"))
+    words = f"{second} has distances with contour centers, {first} with faces; remove one"
+    with pytest.raises(UserError, match=re.escape(words)):
+        read_results(out)
+    (second / CASES).write_text(table.replace("faces", "edges"))
+    with pytest.raises(UserError, match="'contour': 'edges' is none of faces, centers, surfels"):
+        read_results(out)
 
 
 def test_report_axes_show_numbers_and_no_formulas(tmp_path):

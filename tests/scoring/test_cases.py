@@ -1,5 +1,6 @@
 import csv
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -7,14 +8,15 @@ import torch
 from scipy import ndimage
 
 from boundaryloss.files.write import write_csv
+from boundaryloss.metrics import contour_distances
+from boundaryloss.metrics.distances import MetricContour
 from boundaryloss.scoring import case_metrics, objects_of, summarise
-from boundaryloss.scoring.surfaces import surface_metrics
 
 
-def one(prediction, truth, spacing=None):
+def one(prediction, truth, spacing=None, **options):
     spacing = spacing or (1.0,) * truth.ndim
     prediction, truth = (np.asarray(array, np.uint8) for array in (prediction, truth))
-    (row,) = case_metrics(prediction, truth, {1: (1,)}, spacing=spacing, name="x")
+    (row,) = case_metrics(prediction, truth, {1: (1,)}, spacing=spacing, name="x", **options)
     return row
 
 
@@ -40,21 +42,52 @@ def test_case_metrics_one_column_beside_the_other_is_as_far_as_the_spacing():
 
 
 def test_case_metrics_hd95_is_a_percentile_of_each_direction():
-    # The truth is 1 x 20 pixels, the prediction the same and one pixel 10 rows off: one of 21 is 10 away.
+    # A pixel far off is 4 of the 46 sides of the prediction, and 4 of 88 of both: above and below 5 %.
     truth = block((15, 20), (0, 1), (0, 20))
     prediction = truth | block((15, 20), (10, 11), (4, 5))
-    expected = np.percentile([0.0] * 20 + [10.0], 95)
-    assert one(prediction, truth).hd95_mm == pytest.approx(expected)
-    assert one(truth, prediction).hd95_mm == pytest.approx(expected)
-    two = prediction | block((15, 20), (10, 11), (9, 10))
-    assert one(two, truth).hd95_mm == pytest.approx(9.5, rel=1e-5)  # the 21st of 22 is at 95.2 %
+    for row in (one(prediction, truth), one(truth, prediction)):
+        assert row.hd95_mm == 9.5 and row.hd95_pooled_mm == 0.0
+    centers = one(prediction, truth, contour="centers")  # there it is one of 21 voxels
+    assert centers.hd95_mm == pytest.approx(np.percentile([0.0] * 20 + [10.0], 95))
+    assert centers.hd95_pooled_mm == pytest.approx(np.percentile([0.0] * 40 + [10.0], 95))
+
+
+@pytest.mark.parametrize("contour", get_args(MetricContour))
+@pytest.mark.parametrize("spacing", [(0.7, 2.0), (3.0, 1.0, 0.5)])
+def test_case_metrics_distances_are_those_of_contour_distances(contour, spacing):
+    rng = np.random.default_rng(0)
+    shape = rng.integers(9, 15, len(spacing))
+    p, t = (ndimage.gaussian_filter(rng.standard_normal(shape), 1.5) > 0.08 for _ in range(2))
+    (row,) = case_metrics(p, t, spacing=spacing, tolerance=1.3, contour=contour)
+    masks = (torch.from_numpy(mask)[None, None] for mask in (p, t))
+    found = contour_distances(*masks, spacing=spacing, tolerance=1.3, contour=contour)
+    for column in ("hd95_mm", "hd95_pooled_mm", "assd_mm", "nsd", "boundary_iou"):
+        assert getattr(row, column) == getattr(found, column.removesuffix("_mm")).item()
+    assert row.hd95_penalised_mm == row.hd95_mm > 0
+    assert (row.tolerance_mm, row.contour) == (1.3, contour)
+
+
+def test_case_metrics_contour_goes_along_the_edge_of_the_image():
+    # The plate of 9 x 3 fills the image; the other one ends a row before it, 1 away but for its corners.
+    whole, part = block((9, 3), (0, 9), (0, 3)), block((9, 3), (0, 8), (0, 3))
+    row = one(whole, part)
+    assert row.hd95_mm == 1.0
+    sides, ends = 2 * 0.5, 3 + 2
+    assert row.assd_mm == pytest.approx((sides + ends) / (24 + 22))
+    assert one(part, part).nsd == 1.0
+
+
+def test_case_metrics_of_one_voxel_has_a_contour_of_its_size():
+    lesion, beside = block((5, 5), (2, 3), (2, 3)), block((5, 5), (2, 3), (3, 4))
+    row = one(beside, lesion, (2.0, 0.5))
+    assert row.hd95_mm == 0.5 and row.dice == 0.0
+    assert one(lesion, lesion, (2.0, 0.5)).assd_mm == 0.0
 
 
 def test_case_metrics_3d_anisotropic():
     truth, prediction = block((12, 6, 6), (1, 3), (2, 4), (2, 4)), block((12, 6, 6), (5, 7), (2, 4), (2, 4))
     row = one(prediction, truth, (3.0, 1.0, 1.0))
-    # layers 1 and 2 against 5 and 6: half of the distances are 3 layers, half 4
-    assert row.hd95_mm == pytest.approx(np.percentile([9.0, 12.0] * 4, 95)) == 12.0
+    assert row.hd95_mm == 12.0  # layers 1 and 2 against 5 and 6: the far faces are 4 layers apart
     assert (row.dice, row.false_lesions, row.lesions_found) == (0.0, 1, 0)
     assert row.truth_mm3 == 24.0
 
@@ -123,22 +156,6 @@ def test_case_metrics_of_many_labels_are_those_of_each_alone(spacing):
             assert repr(replace(row, label=1)) == repr(alone)
 
 
-@pytest.mark.parametrize(
-    ("shape", "spacing"),
-    [((40, 31), (1.0, 1.0)), ((25, 40), (0.7, 2.0)), ((11, 14, 9), (3.0, 1.0, 0.5))],
-)
-def test_hd95_agrees_with_scipy(shape, spacing):
-    rng = np.random.default_rng(0)
-    for _ in range(5):
-        p, t = (ndimage.gaussian_filter(rng.standard_normal(shape), 1.5) > 0.08 for _ in range(2))
-        surfaces = [mask & ~ndimage.binary_erosion(mask) for mask in (p, t)]
-        directed = [
-            np.percentile(ndimage.distance_transform_edt(~b, sampling=spacing)[a], 95)
-            for a, b in (surfaces, surfaces[::-1])
-        ]
-        assert surface_metrics(p, t, spacing, 1.0)[0] == pytest.approx(max(directed), rel=1e-5)
-
-
 def test_summarise_states_over_how_many_cases():
     empty, full = np.zeros((30, 40), np.uint8), block((30, 40), (3, 6), (3, 6))
     pairs = [(full, full), (empty, full), (empty, empty), (full, empty)]
@@ -196,6 +213,7 @@ MASK = np.ones((4, 4), int)
         ((MASK, MASK), {"spacing": (1, 1, 1)}, "give 2 positive numbers"),
         ((MASK, MASK), {"spacing": 0}, "give 2 positive numbers"),
         ((MASK, MASK), {"tolerance": float("nan")}, "a distance in mm"),
+        ((MASK, MASK), {"contour": "faces "}, "contour must be 'faces', 'centers' or 'surfels'"),
     ],
 )
 def test_case_metrics_refuses_what_has_no_score(arguments, options, words):
@@ -208,3 +226,17 @@ def test_case_metrics_and_summarise_name_what_they_take():
         case_metrics(MASK / 2, MASK, spacing=1.0)
     with pytest.raises(TypeError, match="takes the rows of case_metrics, got dict"):
         summarise([{"dice": 1.0}])
+
+
+@pytest.mark.parametrize("other", [{"contour": "centers"}, {"tolerance": 2.0}])
+def test_summarise_never_mixes_contours_or_tolerances(other):
+    rows = [one(MASK, MASK), one(MASK, MASK, **other)]
+    with pytest.raises(ValueError, match=r"different contours or tolerances: .*faces', 1\.0.*; summarise"):
+        summarise(rows)
+
+
+def test_summarise_boundary_iou_is_nan_where_the_tolerance_reaches_no_voxel():
+    fine, coarse, miss = one(MASK, MASK), one(MASK, MASK, (3.0, 3.0)), one(0 * MASK, MASK)
+    assert fine.boundary_iou == 1.0 and np.isnan(coarse.boundary_iou) and miss.boundary_iou == 0.0
+    assert summarise([fine, miss])[0].boundary_iou == 0.5
+    assert np.isnan(summarise([fine, coarse])[0].boundary_iou)

@@ -12,7 +12,6 @@ from PIL import Image
 from boundaryloss.files.errors import UserError
 from boundaryloss.files.read import read_label_map
 from boundaryloss.files.write import write_labels
-from boundaryloss.scoring import cases as metrics
 from boundaryloss.scoring import evaluate, pairs
 
 
@@ -202,8 +201,7 @@ def test_evaluate_refuses_a_thousand_values(tmp_path):
         run(tmp_path)
 
 
-def test_evaluate_takes_many_labels_of_which_a_file_shows_a_few(tmp_path, monkeypatch):
-    monkeypatch.setattr(metrics, "surface_metrics", lambda *_: (0.0, 0.0, 1.0))  # the slow part
+def test_evaluate_takes_many_labels_of_which_a_file_shows_a_few(tmp_path):
     few, many = np.zeros((8, 8)), np.arange(64).reshape(8, 8)
     few[0, :3], few[1, :3] = (5, 40, 255), 1
     many[7, 7] = 255  # {5, 40, 255} alone would look grey
@@ -285,6 +283,19 @@ def test_evaluate_replaces_its_own_tables_and_nothing_else(folders):
         (folders / "mine" / name).unlink()
     with pytest.raises(UserError, match="cannot make the directory"):
         evaluate(folders / "predictions", folders / "truth", folders / "truth/a.png/out")
+
+
+def test_evaluate_never_mixes_contours_in_one_directory(folders):
+    run(folders)
+    before = (folders / "out/cases.csv").read_text()
+    assert all(row["contour"] == "faces" for row in csv.DictReader(before.splitlines()))
+    with pytest.raises(UserError, match="two folders with contour centers; give a new directory"):
+        run(folders, contour="centers")
+    assert (folders / "out/cases.csv").read_text() == before
+    (summary,) = evaluate(folders / "predictions", folders / "truth", folders / "new", contour="centers")
+    assert summary.contour == "centers"
+    with pytest.raises(UserError, match="contour 'center': give faces, centers or surfels"):
+        run(folders, contour="center")
 
 
 def test_evaluate_refuses_slices_that_lie_elsewhere_and_mixed_kinds(tmp_path):

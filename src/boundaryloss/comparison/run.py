@@ -37,11 +37,14 @@ from boundaryloss.comparison.records import (
 )
 from boundaryloss.files import UserError, check_run, holds_json, prepare_directory
 from boundaryloss.report.store import (
+    CASES,
     COMPARISON,
     POINTS,
     RUN,
+    CaseScores,
     OperatingPoint,
     RunRecord,
+    read_table,
     write_record,
     write_table,
 )
@@ -242,7 +245,10 @@ def _one_run(
 
 
 def _is_done(out: Path, run: Run, data: RunData) -> bool:
-    """Return whether the run is finished, with these settings, images, masks and test set."""
+    """Return whether the run is finished, with these settings, images, masks and test set.
+
+    Scores of another version are refused here, before hours of training: no report could read them.
+    """
     directory = out / "runs" / run.name
     if not all(holds_json(directory / name) for name in (RUN, "splits.json")):
         return False
@@ -255,6 +261,7 @@ def _is_done(out: Path, run: Run, data: RunData) -> bool:
             f"{directory} was made with other settings or data; give a new directory with --out, "
             "or remove this run to make it again"
         )
+    read_table(directory / CASES, CaseScores)
     return True
 
 

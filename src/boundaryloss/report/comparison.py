@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from boundaryloss.report.findings import EQUAL, Finding, find_all, many, number, sentences, signed, spread
-from boundaryloss.report.results import HD95, MEASURES, Measure, Method, Results, read_results
+from boundaryloss.report.results import CONTOURS, HD95, MEASURES, Measure, Method, Results, read_results
 from boundaryloss.report.statistics import ratio
 
 ARROWS = {1: " ↑", -1: " ↓", 0: ""}
@@ -85,7 +85,8 @@ def conclusions(results: Results) -> str:
         "training; nor, where nothing is significant, that they are equal.\n"
         "Fewer false lesions together with a lower sensitivity may only mean that less is predicted: look at "
         "the false lesions at equal sensitivity. HD95 exists only where truth and prediction both hold a "
-        "lesion; penalised, it counts a miss or a false alarm as the image's diagonal."
+        "lesion; penalised, it counts a miss or a false alarm as the image's diagonal. "
+        f"It is measured on {CONTOURS[results.contour]}."
     )
 
 

@@ -18,7 +18,16 @@ from boundaryloss.report.findings import (
     spread,
     write_summary,
 )
-from boundaryloss.report.results import HD95, MEASURES, Measure, Method, Results, read_arrays, read_results
+from boundaryloss.report.results import (
+    CONTOURS,
+    HD95,
+    MEASURES,
+    Measure,
+    Method,
+    Results,
+    read_arrays,
+    read_results,
+)
 from boundaryloss.report.statistics import ratio
 
 SHOWN = 2  # cases on either end
@@ -36,6 +45,7 @@ def write_report(out: Path) -> Path:
         results=results,
         methods=results.methods,
         measures=(*MEASURES, HD95),
+        contour=CONTOURS[results.contour],
         units=len(set(results.units)),
         grouped=len(set(results.units)) < len(results.cases),
         comparisons=len(findings),

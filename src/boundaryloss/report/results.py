@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from boundaryloss.files import UserError
 from boundaryloss.report.store import (
     CASES,
     COMPARISON,
@@ -16,6 +17,7 @@ from boundaryloss.report.store import (
     RUN,
     CaseScores,
     ComparisonRecord,
+    Contour,
     Epoch,
     OperatingPoint,
     RunRecord,
@@ -68,6 +70,8 @@ HD95 = Measure(
     "hd95_mm", "HD95 mm, where it exists", 0, 1, lambda c: _where(np.isfinite(c.hd95_mm), c.hd95_mm)
 )
 
+CONTOURS = {"faces": "the faces between voxels", "centers": "voxel centres", "surfels": "surfels"}
+
 
 @dataclass(frozen=True)
 class Method:
@@ -92,6 +96,7 @@ class Results:
     units: list[str]  # of each case: the patient, or the case itself
     thresholds: np.ndarray
     methods: list[Method]
+    contour: Contour  # that the distances of all runs were measured on
 
     def method(self, name: str) -> Method:
         """Return the method of that name."""
@@ -125,7 +130,8 @@ def read_results(out: Path) -> Results:
     facts = read_record(out / COMPARISON, ComparisonRecord)
     cases, thresholds = list(facts.groups), np.array(facts.thresholds)
     place = {case: index for index, case in enumerate(cases)}
-    methods = []
+    methods: list[Method] = []
+    contours: dict[Contour, Path] = {}
     for index, described in enumerate(facts.methods):
         folders = [out / "runs" / name for name in described.runs]
         runs = [read_record(folder / RUN, RunRecord) for folder in folders]
@@ -141,13 +147,20 @@ def read_results(out: Path) -> Results:
                 _fill_columns(columns, _whole(rows, run), seed, place)
             with reading_record(folder / POINTS):
                 _fill_points(points, _whole(at, run), seed, place, facts.thresholds)
+            contours |= {row.contour: folder for row in rows}
             if seed == 0:
                 planes |= read_arrays(folder / "planes.npz")
         histories = [_read_history(folder / HISTORY) for folder in folders]
         methods.append(
             Method(described.name, described.baseline, index, columns, points, histories, planes, runs)
         )
-    return Results(facts, cases, list(facts.groups.values()), thresholds, methods)
+    if len(contours) > 1:
+        (first, at), (other, there) = list(contours.items())[:2]
+        raise UserError(
+            f"{there} has distances with contour {other}, {at} with {first}; remove one and compare again"
+        )
+    (contour,) = contours
+    return Results(facts, cases, list(facts.groups.values()), thresholds, methods, contour)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -162,7 +175,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 def _columns(kind: type, shape: tuple[int, ...]) -> Any:
     """Return an object with an array of nan for every field of `kind` that is a number."""
-    names = [field.name for field in fields(kind) if field.type is not str]
+    names = [field.name for field in fields(kind) if field.type not in (str, Contour)]
     return SimpleNamespace(**{name: np.full(shape, np.nan) for name in names})
 
 

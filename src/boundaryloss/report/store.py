@@ -10,13 +10,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from boundaryloss.files import UserError, atomic_write, write_csv
 
 CASES, SUMMARY, HISTORY, POINTS = "cases.csv", "summary.csv", "metrics.csv", "operating_points.csv"
 RUN, COMPARISON = "run.json", "comparison.json"
 
+Contour = Literal["faces", "centers", "surfels"]  # where contours run, see `metrics.contour_distances`
 Kind = TypeVar("Kind")
 
 
@@ -24,13 +25,15 @@ Kind = TypeVar("Kind")
 class CaseScores:
     """Hold the scores of one label in one case: a row of cases.csv.
 
-    P is the predicted object and T the true one. Lengths are in the unit of the spacing, called mm.
+    P is the predicted object and T the true one. Lengths are in the unit of the spacing, called mm. Distances
+    are those of `boundaryloss.metrics.contour_distances`; the edge of the image is part of a contour where an
+    object touches it.
 
     Attributes:
         name: The case.
         label: What is judged.
         dice: `2 |P & T| / (|P| + |T|)`; 0 for a miss and for a false alarm; nan if both are empty.
-        hd95_mm: The larger of the two directed 95th percentiles of the distances between the surfaces; nan
+        hd95_mm: The larger of the two directed 95th percentiles of the distances between the contours; nan
             if P or T is empty.
         hd95_penalised_mm: The same, but the image's diagonal if just one is empty, and 0 if both are.
         missed: 1 if only P is empty, otherwise 0.
@@ -43,10 +46,15 @@ class CaseScores:
         prediction_mm2: Size of P in 2-D; None in 3-D.
         truth_mm3: Size of T in 3-D; None in 2-D.
         prediction_mm3: Size of P in 3-D; None in 2-D.
-        assd_mm: Mean distance between the two surfaces, both ways; nan if P or T is empty.
-        nsd: Normalised surface dice: the share of both surfaces within `nsd_tolerance_mm` of the other; 0 if
-            just one of P and T is empty, nan if both are.
-        nsd_tolerance_mm: The tolerance of `nsd`.
+        hd95_pooled_mm: The 95th percentile of the distances in both directions together, as MedPy has it; nan
+            if P or T is empty.
+        assd_mm: Mean distance over both contours together; nan if P or T is empty.
+        nsd: Normalised surface dice: the share of both contours within `tolerance_mm` of the other; 0 if just
+            one of P and T is empty, nan if both are.
+        boundary_iou: Intersection over union of the voxels of P and of T within `tolerance_mm` of their own
+            contour; 0 if just one of P and T is empty, nan if both are, or if no voxel is as near.
+        tolerance_mm: The tolerance of `nsd` and `boundary_iou`.
+        contour: Where the contours run, and so what all distances mean: `faces`, `centers` or `surfels`.
         predicted_lesions: Connected components of P.
     """
 
@@ -65,9 +73,12 @@ class CaseScores:
     prediction_mm2: float | None
     truth_mm3: float | None
     prediction_mm3: float | None
+    hd95_pooled_mm: float
     assd_mm: float
     nsd: float
-    nsd_tolerance_mm: float
+    boundary_iou: float
+    tolerance_mm: float
+    contour: Contour
     predicted_lesions: int
 
 
@@ -92,9 +103,12 @@ class LabelScores:
         false_lesions_per_image: Mean number of false lesions over all cases.
         lesion_precision: Share of the predicted lesions that touch a true one; nan if there are none.
         lesion_f1: 2 TP / (2 TP + FP + FN), of the lesions found, false and missed; nan if there are none.
-        assd_mm: Mean over the cases in which it exists.
-        nsd: Mean over the cases in which it exists.
-        nsd_tolerance_mm: The tolerance of `nsd`.
+        hd95_pooled_mm: Mean over the `hd95_cases`.
+        assd_mm: Mean over the `hd95_cases`.
+        nsd: Mean over the `dice_cases`.
+        boundary_iou: Mean over the `dice_cases`; nan if one of them has no value.
+        tolerance_mm: The tolerance of `nsd` and `boundary_iou`.
+        contour: Where the contours run: `faces`, `centers` or `surfels`.
     """
 
     label: int
@@ -113,9 +127,12 @@ class LabelScores:
     false_lesions_per_image: float
     lesion_precision: float
     lesion_f1: float
+    hd95_pooled_mm: float
     assd_mm: float
     nsd: float
-    nsd_tolerance_mm: float
+    boundary_iou: float
+    tolerance_mm: float
+    contour: Contour
 
 
 @dataclass(frozen=True)
@@ -278,6 +295,10 @@ def _cell(text: str | None, hint: Any) -> Any:
         raise ValueError("the row ends before it")
     if type(None) in get_args(hint):
         return None if text == "" else float(text)
+    if get_origin(hint) is Literal:
+        if text not in get_args(hint):
+            raise ValueError(f"{text!r} is none of {', '.join(get_args(hint))}")
+        return text
     return hint(text)
 
 

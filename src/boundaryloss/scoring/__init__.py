@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from boundaryloss.extras import require
 
-require("train", __name__, "monai", "numpy", "scipy")
+require("train", __name__, "numpy", "scipy")
 
 if TYPE_CHECKING:
     from boundaryloss.report.store import CaseScores, LabelScores, OperatingPoint

@@ -9,13 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from scipy import ndimage
 
+from boundaryloss.distance.op import components
 from boundaryloss.files import IGNORE
-from boundaryloss.report.store import CaseScores, LabelScores
-from boundaryloss.scoring.surfaces import surface_metrics
+from boundaryloss.metrics import contour_distances
+from boundaryloss.report.store import CaseScores, Contour, LabelScores
 
-TOLERANCE = 1.0  # mm, of the normalised surface dice
+TOLERANCE = 1.0  # mm, of NSD and boundary IoU
 
 
 def case_metrics(
@@ -26,6 +28,7 @@ def case_metrics(
     spacing: float | Sequence[float],
     name: str = "",
     tolerance: float = TOLERANCE,
+    contour: Contour = "faces",
     ignore: int | None = None,
 ) -> list[CaseScores]:
     r"""Compare the label map of one case with its truth, 2-D or 3-D, object by object.
@@ -36,7 +39,8 @@ def case_metrics(
         \mathrm{hd95} = \max\bigl(Q_{95}\{d(p, \partial T) : p \in \partial P\},
         \; Q_{95}\{d(t, \partial P) : t \in \partial T\}\bigr)
 
-    All measures and their special cases are listed under `CaseScores`.
+    All measures and their special cases are listed under `CaseScores`. Distances are those of
+    `boundaryloss.metrics.contour_distances`.
 
     Args:
         prediction: Labels `(*space)`: integers from 0 or booleans, an array or a tensor.
@@ -45,15 +49,17 @@ def case_metrics(
             label but 0 that either side holds, by itself.
         spacing: Size of a voxel in mm, one number per axis in array order, or one for all axes.
         name: Name of the case, for the rows.
-        tolerance: Of the normalised surface dice, in mm.
+        tolerance: Of NSD, and the width of the band of boundary IoU, in mm.
+        contour: Where the contours run: on the ``"faces"`` between voxels, on the ``"centers"`` of the voxels
+            at the rim as in MONAI and MedPy, or on ``"surfels"`` as in DeepMind's surface-distance.
         ignore: The label of true voxels that nobody labelled; they are left out of every measure.
 
     Returns:
         One row per object.
 
     Raises:
-        ValueError: The shapes differ, there are not 2 or 3 axes, labels are negative, or spacing or tolerance
-            is no length; the message says what to give.
+        ValueError: The shapes differ, there are not 2 or 3 axes, labels are negative, spacing or tolerance is
+            no length, or the contour is unknown; the message says what to give.
         TypeError: The arrays hold probabilities or logits instead of labels.
 
     Example:
@@ -80,7 +86,7 @@ def case_metrics(
     for label, values in objects.items():
         box = _union(boxes, values) or (slice(0, 1),) * truth.ndim
         p, t = (np.isin(array[box], values) for array in (prediction, truth))
-        rows.append(CaseScores(name, label, **_compare(p, t, spacing, tolerance, diagonal)))
+        rows.append(CaseScores(name, label, **_compare(p, t, spacing, tolerance, contour, diagonal)))
     return rows
 
 
@@ -108,6 +114,7 @@ def summarise(rows: Iterable[CaseScores]) -> list[LabelScores]:
 
     Raises:
         TypeError: The rows are not `CaseScores`.
+        ValueError: They were measured on different contours, or with different tolerances.
 
     Example:
         One lesion is found and one is missed. The mean HD95 leaves the miss out; the penalised one counts it
@@ -121,10 +128,14 @@ def summarise(rows: Iterable[CaseScores]) -> list[LabelScores]:
         (1, 0.5, 0.0, 1, 2.5)
     """
     by_label: dict[int, list[CaseScores]] = {}
+    ways: set[tuple[str, float]] = set()
     for row in rows:
         if not isinstance(row, CaseScores):
             raise TypeError(f"summarise takes the rows of case_metrics, got {type(row).__name__}")
         by_label.setdefault(row.label, []).append(row)
+        ways.add((row.contour, row.tolerance_mm))
+    if len(ways) > 1:
+        raise ValueError(f"rows of different contours or tolerances: {sorted(ways)}; summarise each alone")
     return [_summarise_label(label, by_label[label]) for label in sorted(by_label)]
 
 
@@ -184,46 +195,60 @@ def _union(boxes: Sequence[Sequence[Any]], values: Sequence[int]) -> tuple[slice
 
 
 def _compare(
-    prediction: np.ndarray, truth: np.ndarray, spacing: Sequence[float], tolerance: float, diagonal: float
+    prediction: np.ndarray,
+    truth: np.ndarray,
+    spacing: Sequence[float],
+    tolerance: float,
+    contour: Contour,
+    diagonal: float,
 ) -> dict[str, Any]:
     """Return the measures of two masks, which may be cut to what they hold."""
+    masks = [torch.from_numpy(mask)[None, None] for mask in (prediction, truth)]
+    measured = contour_distances(*masks, spacing=spacing, tolerance=tolerance, contour=contour)
+    distances = {name: value.item() for name, value in vars(measured).items()}
     size_p, size_t = int(prediction.sum()), int(truth.sum())
-    exists, empty = size_p > 0 and size_t > 0, size_p == 0 and size_t == 0
-    none = float("nan")
-    distance, average, surface_dice = (
-        surface_metrics(prediction, truth, spacing, tolerance)
-        if exists
-        else (none, none, none if empty else 0.0)
-    )
-    lesions, found = _components(truth, prediction)
-    components, true = _components(prediction, truth)
+    penalty = diagonal if size_p or size_t else 0.0
+    lesions, predicted, pairs = _match(prediction, truth)
+    found, true = (len(np.unique(side)) for side in pairs.T)
     voxel, flat = float(np.prod(spacing)), truth.ndim == 2
     return {
-        "dice": none if empty else 2 * int((prediction & truth).sum()) / (size_p + size_t),
-        "hd95_mm": distance,
-        "hd95_penalised_mm": distance if exists else 0.0 if empty else diagonal,
-        "missed": int(size_t > 0 and size_p == 0),
-        "false_alarm": int(size_p > 0 and size_t == 0),
-        "both_empty": int(empty),
-        "lesions": lesions,
+        "dice": 2 * int((prediction & truth).sum()) / (size_p + size_t) if size_p + size_t else float("nan"),
+        "hd95_mm": distances["hd95"],
+        "hd95_penalised_mm": distances["hd95"] if size_p and size_t else penalty,
+        "missed": int(distances["missed"]),
+        "false_alarm": int(distances["false_alarm"]),
+        "both_empty": int(distances["both_empty"]),
+        "lesions": int(lesions.max()),
         "lesions_found": found,
-        "false_lesions": components - true,
+        "false_lesions": int(predicted.max()) - true,
         "truth_mm2": size_t * voxel if flat else None,
         "prediction_mm2": size_p * voxel if flat else None,
         "truth_mm3": None if flat else size_t * voxel,
         "prediction_mm3": None if flat else size_p * voxel,
-        "assd_mm": average,
-        "nsd": surface_dice,
-        "nsd_tolerance_mm": tolerance,
-        "predicted_lesions": components,
+        "hd95_pooled_mm": distances["hd95_pooled"],
+        "assd_mm": distances["assd"],
+        "nsd": distances["nsd"],
+        "boundary_iou": distances["boundary_iou"],
+        "tolerance_mm": float(tolerance),
+        "contour": contour,
+        "predicted_lesions": int(predicted.max()),
     }
 
 
-def _components(mask: np.ndarray, other: np.ndarray) -> tuple[int, int]:
-    """Return the number of connected components of `mask`, and of those among them that overlap `other`."""
-    components, count = ndimage.label(mask, np.ones((3,) * mask.ndim))  # pyright: ignore[reportGeneralTypeIssues]
-    touched = np.unique(components[other & mask])
-    return int(count), len(touched)
+def _match(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Number the components of both masks, and list the pairs (lesion, predicted component) that overlap."""
+    lesions, predicted = _number(truth), _number(prediction)
+    shared, base = prediction & truth, int(predicted.max()) + 1
+    pairs = np.unique(lesions[shared].astype(np.int64) * base + predicted[shared])
+    return lesions, predicted, np.stack(np.divmod(pairs, base), axis=1)
+
+
+def _number(mask: np.ndarray) -> np.ndarray:
+    """Number the components of a mask from 1 on, by their first voxels; diagonal neighbours connect."""
+    numbers = components(torch.from_numpy(mask)[None, None])[0, 0].numpy()  # 1 + index of the first voxel
+    inside = numbers[mask]
+    numbers[mask] = np.searchsorted(np.unique(inside), inside) + 1
+    return numbers
 
 
 def _summarise_label(label: int, rows: Sequence[CaseScores]) -> LabelScores:
@@ -248,8 +273,11 @@ def _summarise_label(label: int, rows: Sequence[CaseScores]) -> LabelScores:
         lesion_precision=1 - false / predicted if predicted else float("nan"),
         lesion_f1=2 * found / (lesions + found + false) if lesions + false else float("nan"),
         assd_mm=_mean(_existing(row.assd_mm for row in rows)),
+        hd95_pooled_mm=_mean(_existing(row.hd95_pooled_mm for row in rows)),
         nsd=_mean(_existing(row.nsd for row in rows)),
-        nsd_tolerance_mm=rows[0].nsd_tolerance_mm,
+        boundary_iou=_mean([row.boundary_iou for row in rows if not row.both_empty]),
+        tolerance_mm=rows[0].tolerance_mm,
+        contour=rows[0].contour,
     )
 
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from boundaryloss.files import (
     read_layout,
     reading,
 )
-from boundaryloss.report.store import CASES, SUMMARY, CaseScores, LabelScores, write_table
+from boundaryloss.report.store import CASES, SUMMARY, CaseScores, Contour, LabelScores, write_table
 from boundaryloss.scoring.pairs import Pair, find_pairs
 
 MARK = "evaluation.json"  # names what a directory of tables was made from
@@ -33,6 +34,7 @@ def evaluate(
     spacing: Sequence[float] | None = None,
     allow_missing: bool = False,
     tolerance: float = 1.0,
+    contour: Contour = "faces",
     labels: Sequence[int] | None = None,
     ignore: int | None = None,
     threshold: float | None = None,
@@ -51,11 +53,12 @@ def evaluate(
         predictions: Folder of predicted label files.
         truth: Folder of true label files, or a data folder with ``masks`` or ``labelsTr`` inside.
         out: Folder for ``cases.csv`` and ``summary.csv``: new, or that of an earlier evaluation of the same
-            two folders, whose tables are replaced.
+            two folders on the same contour, whose tables are replaced.
         spacing: Size of a voxel in mm. Default: as a NIfTI file of the pair says, else one.
         allow_missing: Judge only the cases that have a prediction. By default a truth without one is an
             error, because a forgotten case is not a found lesion.
-        tolerance: Of the normalised surface dice, in mm.
+        tolerance: Of NSD, and the width of the band of boundary IoU, in mm.
+        contour: Where contours run, as in `case_metrics`.
         labels: The values to judge; all others are background.
         ignore: The value of voxels that nobody labelled, which are left out of every measure.
         threshold: Values above it are 1 and all others 0, as in training. Predictions that hold nothing but 0
@@ -74,13 +77,13 @@ def evaluate(
         UserError: Nothing can be compared, or `out` holds something else; nothing is written then.
     """
     predictions, truth, out = Path(predictions), Path(truth), Path(out)
-    _check_settings(tolerance, labels, ignore, threshold)
+    _check_settings(tolerance, contour, labels, ignore, threshold)
     pairs, trained = find_pairs(predictions, truth, allow_missing=allow_missing, split=split)
-    mark = {"predictions": str(predictions.resolve()), "truth": str(truth.resolve())}
+    mark = {"predictions": str(predictions.resolve()), "truth": str(truth.resolve()), "contour": contour}
     _check_out(out, mark)
     if trained:
         on_note(trained)
-    judge = _Judge(pairs, _layout(truth, labels), spacing, tolerance, labels, ignore, threshold)
+    judge = _Judge(pairs, _layout(truth, labels), spacing, tolerance, contour, labels, ignore, threshold)
     for done, pair in enumerate(pairs, start=1):
         try:
             case = judge.read(pair)
@@ -117,11 +120,13 @@ class _Judge:
         layout: Layout | None,
         spacing: Sequence[float] | None,
         tolerance: float,
+        contour: Contour,
         labels: Sequence[int] | None,
         ignore: int | None,
         threshold: float | None,
     ) -> None:
         self.pairs, self.spacing, self.tolerance = pairs, spacing, tolerance
+        self.contour: Contour = contour
         self.threshold = threshold
         self.threshold_predicted = None if _are_masks(pairs, threshold) else threshold
         self.labels = None if labels is None else dict.fromkeys(labels)
@@ -171,6 +176,7 @@ class _Judge:
                 spacing=steps if self.spacing is None else checked_spacing(self.spacing, truth.ndim),
                 name=pair.name,
                 tolerance=self.tolerance,
+                contour=self.contour,
             )
         }
 
@@ -225,8 +231,16 @@ class _Judge:
         from boundaryloss.scoring.cases import case_metrics
 
         nothing = np.zeros((1,) * self.axes, np.uint8)
-        options = {"spacing": (1.0,) * self.axes, "tolerance": self.tolerance}
-        return case_metrics(nothing, nothing, {label: (label,)}, name=name, **options)[0]
+        (row,) = case_metrics(
+            nothing,
+            nothing,
+            {label: (label,)},
+            spacing=1.0,
+            name=name,
+            tolerance=self.tolerance,
+            contour=self.contour,
+        )
+        return row
 
 
 def _layout(truth: Path, labels: Sequence[int] | None) -> Layout | None:
@@ -250,8 +264,14 @@ def _are_masks(pairs: Sequence[Pair], threshold: float | None) -> bool:
 
 
 def _check_settings(
-    tolerance: float, labels: Sequence[int] | None, ignore: int | None, threshold: float | None
+    tolerance: float,
+    contour: Contour,
+    labels: Sequence[int] | None,
+    ignore: int | None,
+    threshold: float | None,
 ) -> None:
+    if contour not in get_args(Contour):
+        raise UserError(f"contour {contour!r}: give faces, centers or surfels")
     if not np.isfinite(tolerance) or tolerance < 0:
         raise UserError(f"tolerance {tolerance}: give a distance in mm, 0 or more")
     if threshold is not None and not np.isfinite(threshold):
@@ -267,7 +287,7 @@ def _check_settings(
 
 
 def _check_out(out: Path, mark: dict[str, str]) -> None:
-    """Refuse a directory that holds anything but an earlier evaluation of the same folders."""
+    """Refuse a directory that holds anything but an earlier evaluation of the same folders and contour."""
     there = next(path for path in (out, *out.absolute().parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise UserError(f"cannot make the directory {out}: {there} cannot be written to")
@@ -279,5 +299,6 @@ def _check_out(out: Path, mark: dict[str, str]) -> None:
             earlier = json.loads((out / MARK).read_text(encoding="utf-8"))
     if earlier != mark:
         raise UserError(
-            f"{out} exists and is no evaluation of these two folders; give a new directory with --out"
+            f"{out} exists and is no evaluation of these two folders with contour {mark['contour']}; "
+            "give a new directory with --out"
         )
