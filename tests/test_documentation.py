@@ -31,6 +31,7 @@ PAGES = [
         "metrics.distances",
         "schedules",
         "scoring.cases",
+        "scoring.lesions",
         "scoring.thresholds",
         "training.model.networks",
         "integrations.lightning",

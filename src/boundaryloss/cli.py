@@ -277,7 +277,7 @@ def predict(run: Path, images: Path, out: Path, checkpoint: str, split: str | No
     "--out",
     type=FOLDER,
     required=True,
-    help="Directory for cases.csv and summary.csv: new, or of the same evaluation.",
+    help="Directory for cases.csv, lesions.csv and summary.csv: new, or of the same evaluation.",
 )
 @click.option(
     "--spacing", help="Voxel size in mm, e.g. 0.8,0.5.  [default: as the truth's files say; 1 for PNG]"

@@ -47,7 +47,7 @@ def test_tables_and_records_read_back_as_they_were_written(made, run, tmp_path):
 
 def test_write_table_has_the_sizes_in_the_unit_of_the_case(run):
     head = (run / CASES).read_text().splitlines()[0]
-    assert "truth_mm2,prediction_mm2,assd_mm" in head and "mm3" not in head
+    assert "truth_mm2,prediction_mm2,hd95_pooled_mm" in head and "mm3" not in head
 
 
 @pytest.mark.parametrize(

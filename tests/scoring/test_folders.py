@@ -12,6 +12,7 @@ from PIL import Image
 from boundaryloss.files.errors import UserError
 from boundaryloss.files.read import read_label_map
 from boundaryloss.files.write import write_labels
+from boundaryloss.report.store import LesionScores, read_table
 from boundaryloss.scoring import evaluate, pairs
 
 
@@ -43,6 +44,9 @@ def test_evaluate_writes_cases_and_summary(folders):
     assert [(row["name"], row["hd95_mm"]) for row in rows] == [("a", "0.0"), ("b", "1.0"), ("c", "nan")]
     with (folders / "out" / "summary.csv").open() as file:
         assert [row["label"] for row in csv.DictReader(file)] == ["255"]
+    lesions = read_table(folders / "out/lesions.csv", LesionScores)
+    assert [(row.name, row.lesion, row.outcome) for row in lesions] == [("a", 1, "found"), ("b", 1, "found")]
+    assert [row.dice for row in lesions] == [1.0, 0.75]
 
 
 def test_evaluate_with_a_threshold_judges_predictions_of_0_and_1(folders):

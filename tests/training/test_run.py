@@ -34,9 +34,8 @@ def test_train_leaves_a_complete_run(tmp_path, data):
     steps = []
     summary = train(data, TINY, tmp_path / "run", on_step=steps.append)
     run = tmp_path / "run"
-    for name in ("config.toml", "metrics.csv", "cases.csv", "summary.csv", "checkpoints/last.ckpt"):
+    for name in ("config.toml", "metrics.csv", "cases.csv", "lesions.csv", "summary.csv"):
         assert (run / name).stat().st_size > 0
-    assert (run / "checkpoints/best.ckpt").is_file()
     assert list((run / "tensorboard").glob("events*")) and len(list((run / "pictures").glob("*.png"))) == 2
     kept = sorted(path.name for path in (run / "checkpoints").iterdir())
     assert kept == ["best.ckpt", "last.ckpt", "previous.ckpt"]
@@ -44,6 +43,8 @@ def test_train_leaves_a_complete_run(tmp_path, data):
     assert read_config(run / "config.toml") == TINY
     assert json.loads((run / "splits.json").read_text())["test"] == data.test.names
     assert len(read_rows(run / "cases.csv")) == 3 and summary[0].label == 255
+    true = [row for row in read_rows(run / "lesions.csv") if row["outcome"] != "false"]
+    assert len(true) == summary[0].lesions
 
 
 def test_train_logs_both_terms_and_their_weights(tmp_path, data):

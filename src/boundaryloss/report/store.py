@@ -14,10 +14,12 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from boundaryloss.files import UserError, atomic_write, write_csv
 
-CASES, SUMMARY, HISTORY, POINTS = "cases.csv", "summary.csv", "metrics.csv", "operating_points.csv"
+CASES, LESIONS, SUMMARY = "cases.csv", "lesions.csv", "summary.csv"
+HISTORY, POINTS = "metrics.csv", "operating_points.csv"
 RUN, COMPARISON = "run.json", "comparison.json"
 
 Contour = Literal["faces", "centers", "surfels"]  # where contours run, see `metrics.contour_distances`
+Outcome = Literal["found", "missed", "false"]
 Kind = TypeVar("Kind")
 
 
@@ -80,6 +82,51 @@ class CaseScores:
     tolerance_mm: float
     contour: Contour
     predicted_lesions: int
+
+
+@dataclass(frozen=True)
+class LesionScores:
+    """Hold the scores of one lesion, true or false: a row of lesions.csv.
+
+    L is the true lesion, and M all predicted components that share a voxel with it, each as a whole. Both are
+    connected components; diagonal neighbours connect.
+
+    Attributes:
+        name: The case.
+        label: What is judged.
+        lesion: Number of the row in its case and label, from 1 on.
+        outcome: `found` if there is an M, `missed` if not; `false` for a predicted component that shares no
+            voxel with any lesion.
+        voxel: The first voxel of the lesion, true or false: its indices from 0, in the order of the axes.
+        truth_voxels: Size of L; 0 of a false lesion.
+        prediction_voxels: Size of M, or of the false lesion; 0 for a miss.
+        truth_mm2: Size of L in 2-D; None in 3-D, where `truth_mm3` holds it.
+        prediction_mm2: Size of M in 2-D; None in 3-D.
+        truth_mm3: Size of L in 3-D; None in 2-D.
+        prediction_mm3: Size of M in 3-D; None in 2-D.
+        components: Number of predicted components in M.
+        other_lesions: Number of other true lesions that M touches, too.
+        dice: `2 |L & M| / (|L| + |M|)`; 0 for a miss and for a false lesion.
+        hd95_mm: As in `CaseScores`, between L and M; nan for a miss and for a false lesion.
+        contour: Where the contours run: `faces`, `centers` or `surfels`.
+    """
+
+    name: str
+    label: int
+    lesion: int
+    outcome: Outcome
+    voxel: str
+    truth_voxels: int
+    prediction_voxels: int
+    truth_mm2: float | None
+    prediction_mm2: float | None
+    truth_mm3: float | None
+    prediction_mm3: float | None
+    components: int
+    other_lesions: int
+    dice: float
+    hd95_mm: float
+    contour: Contour
 
 
 @dataclass(frozen=True)
@@ -218,18 +265,19 @@ class ComparisonRecord:
     methods: list[MethodRecord]
 
 
-def write_table(path: Path, rows: Sequence[Any]) -> None:
+def write_table(path: Path, rows: Sequence[Any], kind: Any = None) -> None:
     """Write rows of one class as CSV; the file is either the old one or the whole new one.
 
     Fields that have no default and are None in every row are left out: the sizes in
-    the unit of the other dimension.
+    the unit of the other dimension. Where there may be no row, `kind` says which columns there are.
     """
     absent = {
         field.name
         for field in (fields(rows[0]) if rows else ())
         if field.default is MISSING and all(getattr(row, field.name) is None for row in rows)
     }
-    write_csv(path, [{k: v for k, v in asdict(row).items() if k not in absent} for row in rows])
+    shown = [{k: v for k, v in asdict(row).items() if k not in absent} for row in rows]
+    write_csv(path, shown, [field.name for field in fields(kind)] if kind else ())
 
 
 def read_table(path: Path, kind: type[Kind]) -> list[Kind]:

@@ -11,28 +11,35 @@ from boundaryloss.extras import require
 require("train", __name__, "numpy", "scipy")
 
 if TYPE_CHECKING:
-    from boundaryloss.report.store import CaseScores, LabelScores, OperatingPoint
-    from boundaryloss.scoring.cases import case_metrics, objects_of, summarise, without_unlabelled
+    from boundaryloss.report.store import CaseScores, LabelScores, LesionScores, OperatingPoint
+    from boundaryloss.scoring.cases import case_metrics, score_case, summarise
     from boundaryloss.scoring.folders import evaluate
+    from boundaryloss.scoring.lesions import lesion_metrics
+    from boundaryloss.scoring.objects import objects_of, without_unlabelled
     from boundaryloss.scoring.thresholds import THRESHOLDS, operating_points
 
 __all__ = [
     "THRESHOLDS",
     "CaseScores",
     "LabelScores",
+    "LesionScores",
     "OperatingPoint",
     "case_metrics",
     "evaluate",
+    "lesion_metrics",
     "objects_of",
     "operating_points",
+    "score_case",
     "summarise",
     "without_unlabelled",
 ]
 
 _HOMES = {
-    "report.store": ("CaseScores", "LabelScores", "OperatingPoint"),
-    "scoring.cases": ("case_metrics", "objects_of", "summarise", "without_unlabelled"),
+    "report.store": ("CaseScores", "LabelScores", "LesionScores", "OperatingPoint"),
+    "scoring.cases": ("case_metrics", "score_case", "summarise"),
     "scoring.folders": ("evaluate",),
+    "scoring.lesions": ("lesion_metrics",),
+    "scoring.objects": ("objects_of", "without_unlabelled"),
     "scoring.thresholds": ("THRESHOLDS", "operating_points"),
 }
 

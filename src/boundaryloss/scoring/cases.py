@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import ndimage
 
-from boundaryloss.distance.op import components
-from boundaryloss.files import IGNORE
 from boundaryloss.metrics import contour_distances
-from boundaryloss.report.store import CaseScores, Contour, LabelScores
+from boundaryloss.report.store import CaseScores, Contour, LabelScores, LesionScores
+from boundaryloss.scoring.lesions import lesion_rows
+from boundaryloss.scoring.objects import Object, checked_options, compare_objects
 
 TOLERANCE = 1.0  # mm, of NSD and boundary IoU
 
@@ -73,34 +72,28 @@ def case_metrics(
         >>> row.dice, row.hd95_mm, row.lesions_found, row.truth_mm2
         (0.5, 0.5, 1, 2.0)
     """
-    prediction, truth = _labels(prediction, "prediction"), _labels(truth, "truth")
-    spacing = _checked(prediction, truth, spacing, tolerance)
-    if ignore is not None:
-        prediction, truth = without_unlabelled(prediction, truth, ignore)
-    if objects is None:
-        held = np.union1d(np.unique(prediction), np.unique(truth)).tolist()
-        objects = {value: (value,) for value in held if value}
-    diagonal = float(np.hypot.reduce(np.multiply(truth.shape, spacing)))
-    boxes = [ndimage.find_objects(array) for array in (prediction, truth)]
-    rows = []
-    for label, values in objects.items():
-        box = _union(boxes, values) or (slice(0, 1),) * truth.ndim
-        p, t = (np.isin(array[box], values) for array in (prediction, truth))
-        rows.append(CaseScores(name, label, **_compare(p, t, spacing, tolerance, contour, diagonal)))
-    return rows
+    options = checked_options(tolerance, contour)
+    return [_row(one, name, *options) for one in compare_objects(prediction, truth, objects, spacing, ignore)]
 
 
-def objects_of(
-    label_values: Sequence[int], regions: Sequence[Sequence[int]] = (), painted: Sequence[int] = ()
-) -> dict[int, tuple[int, ...]]:
-    """Return the `objects` of `case_metrics` for arrays of class indices, named by their values in the files.
-
-    They are the foreground classes, or the `regions` of classes, each named by the value of the class that
-    it is `painted` as.
-    """
-    if regions:
-        return {label_values[i]: tuple(region) for i, region in zip(painted, regions, strict=True)}
-    return {value: (index,) for index, value in enumerate(label_values) if index}
+def score_case(
+    prediction: Any,
+    truth: Any,
+    objects: Mapping[int, Sequence[int]] | None = None,
+    *,
+    spacing: float | Sequence[float],
+    name: str = "",
+    tolerance: float = TOLERANCE,
+    contour: Contour = "faces",
+    ignore: int | None = None,
+) -> tuple[list[CaseScores], list[LesionScores]]:
+    """Return the rows of `case_metrics` and those of `lesion_metrics`, which costs less than to call both."""
+    cases, lesions = [], []
+    options = checked_options(tolerance, contour)
+    for one in compare_objects(prediction, truth, objects, spacing, ignore):
+        cases.append(_row(one, name, *options))
+        lesions += lesion_rows(one, name, contour)
+    return cases, lesions
 
 
 def summarise(rows: Iterable[CaseScores]) -> list[LabelScores]:
@@ -139,116 +132,36 @@ def summarise(rows: Iterable[CaseScores]) -> list[LabelScores]:
     return [_summarise_label(label, by_label[label]) for label in sorted(by_label)]
 
 
-def without_unlabelled(
-    prediction: np.ndarray, truth: np.ndarray, ignore: int = IGNORE
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return both with background where the truth says nothing, so that no metric counts it."""
-    unlabelled = truth == ignore
-    return np.where(unlabelled, 0, prediction), np.where(unlabelled, 0, truth)
-
-
-def as_array(values: Any) -> np.ndarray:
-    """Return an array or a tensor, wherever it lies, as an array."""
-    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
-
-
-def _labels(values: Any, what: str) -> np.ndarray:
-    labels = as_array(values)
-    if labels.dtype == bool:
-        return labels.astype(np.uint8)
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise TypeError(
-            f"{what}: labels are integers or booleans, got {labels.dtype}; take argmax over the classes, or "
-            "compare with a threshold"
-        )
-    if labels.size and labels.min() < 0:
-        raise ValueError(f"{what}: labels count from 0, got {labels.min()}; give 0 to what is not judged")
-    return labels
-
-
-def _checked(
-    prediction: np.ndarray, truth: np.ndarray, spacing: float | Sequence[float], tolerance: float
-) -> tuple[float, ...]:
-    """Return one size of a voxel per axis, if all fit together."""
-    if prediction.shape != truth.shape:
-        raise ValueError(f"prediction has the shape {prediction.shape}, truth {truth.shape}; give one grid")
-    if truth.ndim not in (2, 3) or not truth.size:
-        raise ValueError(
-            f"a case is 2-D or 3-D and not empty, got the shape {truth.shape}; give one case at a time, "
-            "without axes of batch and class"
-        )
-    steps = np.asarray(spacing, float)
-    steps = tuple(np.broadcast_to(steps, truth.ndim).tolist()) if steps.ndim == 0 else tuple(steps.tolist())
-    if len(steps) != truth.ndim or not all(0 < step < np.inf for step in steps):
-        raise ValueError(f"spacing {spacing}: give {truth.ndim} positive numbers, in the order of the axes")
-    if not 0 <= tolerance < np.inf:
-        raise ValueError(f"tolerance {tolerance}: give a distance in mm, 0 or more")
-    return steps
-
-
-def _union(boxes: Sequence[Sequence[Any]], values: Sequence[int]) -> tuple[slice, ...]:
-    """Return the smallest box around those of `values`, by lists of `find_objects`; of none, no box."""
-    found = [one[v - 1] for one in boxes for v in values if 0 < v <= len(one) and one[v - 1]]
-    return tuple(
-        slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*found, strict=True)
+def _row(one: Object, name: str, tolerance: float, contour: Contour) -> CaseScores:
+    """Return the scores of one object."""
+    masks = [torch.from_numpy(mask)[None, None] for mask in (one.prediction, one.truth)]
+    measured = contour_distances(*masks, spacing=one.spacing, tolerance=tolerance, contour=contour)
+    distances = {field: value.item() for field, value in vars(measured).items()}
+    size_p, size_t = int(one.prediction.sum()), int(one.truth.sum())
+    overlap, penalty = int((one.prediction & one.truth).sum()), one.diagonal if size_p or size_t else 0.0
+    found, true = (len(np.unique(side)) for side in one.pairs.T)
+    lesions, predicted = int(one.lesions.max()), int(one.predicted.max())
+    return CaseScores(
+        name=name,
+        label=one.label,
+        dice=2 * overlap / (size_p + size_t) if size_p or size_t else float("nan"),
+        hd95_mm=distances["hd95"],
+        hd95_penalised_mm=distances["hd95"] if size_p and size_t else penalty,
+        missed=int(distances["missed"]),
+        false_alarm=int(distances["false_alarm"]),
+        both_empty=int(distances["both_empty"]),
+        lesions=lesions,
+        lesions_found=found,
+        false_lesions=predicted - true,
+        **one.sizes(size_t, size_p),
+        hd95_pooled_mm=distances["hd95_pooled"],
+        assd_mm=distances["assd"],
+        nsd=distances["nsd"],
+        boundary_iou=distances["boundary_iou"],
+        tolerance_mm=tolerance,
+        contour=contour,
+        predicted_lesions=predicted,
     )
-
-
-def _compare(
-    prediction: np.ndarray,
-    truth: np.ndarray,
-    spacing: Sequence[float],
-    tolerance: float,
-    contour: Contour,
-    diagonal: float,
-) -> dict[str, Any]:
-    """Return the measures of two masks, which may be cut to what they hold."""
-    masks = [torch.from_numpy(mask)[None, None] for mask in (prediction, truth)]
-    measured = contour_distances(*masks, spacing=spacing, tolerance=tolerance, contour=contour)
-    distances = {name: value.item() for name, value in vars(measured).items()}
-    size_p, size_t = int(prediction.sum()), int(truth.sum())
-    penalty = diagonal if size_p or size_t else 0.0
-    lesions, predicted, pairs = _match(prediction, truth)
-    found, true = (len(np.unique(side)) for side in pairs.T)
-    voxel, flat = float(np.prod(spacing)), truth.ndim == 2
-    return {
-        "dice": 2 * int((prediction & truth).sum()) / (size_p + size_t) if size_p + size_t else float("nan"),
-        "hd95_mm": distances["hd95"],
-        "hd95_penalised_mm": distances["hd95"] if size_p and size_t else penalty,
-        "missed": int(distances["missed"]),
-        "false_alarm": int(distances["false_alarm"]),
-        "both_empty": int(distances["both_empty"]),
-        "lesions": int(lesions.max()),
-        "lesions_found": found,
-        "false_lesions": int(predicted.max()) - true,
-        "truth_mm2": size_t * voxel if flat else None,
-        "prediction_mm2": size_p * voxel if flat else None,
-        "truth_mm3": None if flat else size_t * voxel,
-        "prediction_mm3": None if flat else size_p * voxel,
-        "hd95_pooled_mm": distances["hd95_pooled"],
-        "assd_mm": distances["assd"],
-        "nsd": distances["nsd"],
-        "boundary_iou": distances["boundary_iou"],
-        "tolerance_mm": float(tolerance),
-        "contour": contour,
-        "predicted_lesions": int(predicted.max()),
-    }
-
-
-def _match(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Number the components of both masks, and list the pairs (lesion, predicted component) that overlap."""
-    lesions, predicted = _number(truth), _number(prediction)
-    shared, base = prediction & truth, int(predicted.max()) + 1
-    pairs = np.unique(lesions[shared].astype(np.int64) * base + predicted[shared])
-    return lesions, predicted, np.stack(np.divmod(pairs, base), axis=1)
-
-
-def _number(mask: np.ndarray) -> np.ndarray:
-    """Number the components of a mask from 1 on, by their first voxels; diagonal neighbours connect."""
-    numbers = components(torch.from_numpy(mask)[None, None])[0, 0].numpy()  # 1 + index of the first voxel
-    inside = numbers[mask]
-    numbers[mask] = np.searchsorted(np.unique(inside), inside) + 1
-    return numbers
 
 
 def _summarise_label(label: int, rows: Sequence[CaseScores]) -> LabelScores:

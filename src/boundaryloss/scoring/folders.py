@@ -1,4 +1,4 @@
-"""A folder of predictions against a folder of truths -> cases.csv and summary.csv."""
+"""A folder of predictions against a folder of truths -> cases.csv, lesions.csv and summary.csv."""
 
 import json
 import os
@@ -20,7 +20,16 @@ from boundaryloss.files import (
     read_layout,
     reading,
 )
-from boundaryloss.report.store import CASES, SUMMARY, CaseScores, Contour, LabelScores, write_table
+from boundaryloss.report.store import (
+    CASES,
+    LESIONS,
+    SUMMARY,
+    CaseScores,
+    Contour,
+    LabelScores,
+    LesionScores,
+    write_table,
+)
 from boundaryloss.scoring.pairs import Pair, find_pairs
 
 MARK = "evaluation.json"  # names what a directory of tables was made from
@@ -52,8 +61,8 @@ def evaluate(
     Args:
         predictions: Folder of predicted label files.
         truth: Folder of true label files, or a data folder with ``masks`` or ``labelsTr`` inside.
-        out: Folder for ``cases.csv`` and ``summary.csv``: new, or that of an earlier evaluation of the same
-            two folders on the same contour, whose tables are replaced.
+        out: Folder for ``cases.csv``, ``lesions.csv`` and ``summary.csv``: new, or that of an earlier
+            evaluation of the same two folders on the same contour, whose tables are replaced.
         spacing: Size of a voxel in mm. Default: as a NIfTI file of the pair says, else one.
         allow_missing: Judge only the cases that have a prediction. By default a truth without one is an
             error, because a forgotten case is not a found lesion.
@@ -107,6 +116,7 @@ def evaluate(
         file.write((json.dumps(mark, indent=1) + "\n").encode())
     summary = summarise(rows)
     write_table(out / CASES, rows)
+    write_table(out / LESIONS, judge.lesions, LesionScores)
     write_table(out / SUMMARY, summary)
     return summary
 
@@ -136,6 +146,7 @@ class _Judge:
         self.mine: set[int] = set()
         self.true: set[int] = set()
         self.cases: dict[str, dict[int, CaseScores]] = {}
+        self.lesions: list[LesionScores] = []
         self.axes = 0
 
     def read(self, pair: Pair) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
@@ -163,22 +174,21 @@ class _Judge:
             if error := self._grey():
                 raise error
 
-        from boundaryloss.scoring.cases import case_metrics
+        from boundaryloss.scoring.cases import score_case
 
         self.axes = truth.ndim
         held = sorted(set().union(*map(self._values, (prediction, truth))))
-        self.cases[pair.name] = {
-            row.label: row
-            for row in case_metrics(
-                prediction,
-                truth,
-                self.regions or {value: (value,) for value in held},
-                spacing=steps if self.spacing is None else checked_spacing(self.spacing, truth.ndim),
-                name=pair.name,
-                tolerance=self.tolerance,
-                contour=self.contour,
-            )
-        }
+        rows, lesions = score_case(
+            prediction,
+            truth,
+            self.regions or {value: (value,) for value in held},
+            spacing=steps if self.spacing is None else checked_spacing(self.spacing, truth.ndim),
+            name=pair.name,
+            tolerance=self.tolerance,
+            contour=self.contour,
+        )
+        self.cases[pair.name] = {row.label: row for row in rows}
+        self.lesions += lesions
 
     def rows(self, predictions: Path, truth: Path) -> list[CaseScores]:
         """Return the rows of all cases, those of values that a case does not hold too."""

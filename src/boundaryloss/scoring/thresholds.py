@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import minimum_spanning_tree
 
 from boundaryloss.report.store import OperatingPoint
-from boundaryloss.scoring.cases import as_array
+from boundaryloss.scoring.objects import as_array
 
 LOGITS = np.linspace(
     -6, 6, 25

@@ -12,7 +12,7 @@ from lightning import Callback, LightningModule, Trainer
 
 from boundaryloss.files import IGNORE, UserError
 from boundaryloss.report.store import Epoch, write_table
-from boundaryloss.scoring import CaseScores, case_metrics, objects_of, without_unlabelled
+from boundaryloss.scoring import CaseScores, LesionScores, objects_of, score_case, without_unlabelled
 from boundaryloss.training.data.rundata import RunData
 from boundaryloss.training.data.slices import on_file_grid
 from boundaryloss.training.pictures import shown_names, write_picture
@@ -71,7 +71,7 @@ class Scores(Callback):
         self.data, self.pictures, self.on_case = data, pictures, on_case
         self.objects = objects_of(data.task.label_values, data.task.regions, data.task.painted)
         self.shown = shown_names(data)
-        self.rows: dict[str, list[CaseScores]] = {}
+        self.rows: dict[str, tuple[list[CaseScores], list[LesionScores]]] = {}
 
     def on_test_batch_end(
         self,
@@ -91,7 +91,7 @@ class Scores(Callback):
                 spacing = self.data.task.spacing
             unlabelled = truth == IGNORE
             prediction, truth = without_unlabelled(prediction, truth)
-            self.rows[name] = case_metrics(prediction, truth, self.objects, spacing=spacing, name=name)
+            self.rows[name] = score_case(prediction, truth, self.objects, spacing=spacing, name=name)
             if self.on_case is not None:
                 shares = probabilities.numpy()
                 shares[1:, unlabelled], shares[0, unlabelled] = 0, 1
@@ -100,10 +100,11 @@ class Scores(Callback):
                 image = on_file_grid(batch, index, batch["image"][index]).cpu().numpy()
                 write_picture(self.pictures / f"{name}.png", image, truth, prediction)
 
-    def collect(self, names: Sequence[str]) -> list[CaseScores]:
-        """Return the rows of all processes, in the order of `names`."""
+    def collect(self, names: Sequence[str]) -> tuple[list[CaseScores], list[LesionScores]]:
+        """Return the rows of all processes, in the order of `names`: of the cases, and of their lesions."""
         rows = merged(self.rows)
-        return [row for name in names for row in rows[name]]
+        cases = [row for name in names for row in rows[name][0]]
+        return cases, [row for name in names for row in rows[name][1]]
 
 
 class Steps(Callback):

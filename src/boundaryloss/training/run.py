@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from boundaryloss.files import UserError, atomic_write, locked, prepare_directory
-from boundaryloss.report.store import CASES, HISTORY, SUMMARY, LabelScores, write_table
+from boundaryloss.report.store import CASES, HISTORY, LESIONS, SUMMARY, LabelScores, LesionScores, write_table
 from boundaryloss.scoring import summarise
 from boundaryloss.training.callbacks import CaseReport, EndTogether, History, Scores, StepReport, Steps
 from boundaryloss.training.checkpoints import (
@@ -62,8 +62,8 @@ def train(
     """Train, test the last epoch, and write all of it to `out`.
 
     `out` gets config.toml, splits.json (as a data folder may hold it), metrics.csv (by epoch),
-    checkpoints/last.ckpt, previous.ckpt and best.ckpt, tensorboard/, and in the end cases.csv, summary.csv
-    and pictures/ of the test; skipped.txt if bad cases were left out.
+    checkpoints/last.ckpt, previous.ckpt and best.ckpt, tensorboard/, and in the end cases.csv,
+    lesions.csv, summary.csv and pictures/ of the test; skipped.txt if bad cases were left out.
 
     Args:
         data: what to train and to test on.
@@ -97,10 +97,11 @@ def train(
         if until is not None:
             return []
         trainer.test(module, loaders, verbose=False)
-        rows = scores.collect(data.test.names)
+        rows, lesions = scores.collect(data.test.names)
         summary = summarise(rows)
         if trainer.is_global_zero:
             write_table(out / CASES, rows)
+            write_table(out / LESIONS, lesions, LesionScores)
             write_table(out / SUMMARY, summary)
     return summary
 
