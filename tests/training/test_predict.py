@@ -96,6 +96,65 @@ def test_predict_of_one_image_is_that_in_a_folder(run, noise, tmp_path):
         assert files[0].read_bytes() == files[1].read_bytes()
 
 
+def test_predict_takes_one_image(run, noise, tmp_path):
+    predict(run, noise, tmp_path / "all")
+    (noise / "notes.txt").write_text("no image")
+    assert predict(run, noise / "b.png", tmp_path / "one") == 1
+    assert (tmp_path / "one/b.png").read_bytes() == (tmp_path / "all/b.png").read_bytes()
+    assert not (tmp_path / "one/a.png").exists()
+    with pytest.raises(UserError, match=r"notes\.txt: unknown format"):
+        predict(run, noise / "notes.txt", tmp_path / "text")
+
+
+def probabilities_of(folder, name):
+    with np.load(folder / f"probabilities/{name}.npz", allow_pickle=False) as file:
+        return file["probabilities"]
+
+
+def test_predict_writes_probabilities_and_moves_the_threshold(run, noise, tmp_path):
+    predict(run, noise, tmp_path / "half", probabilities=True)
+    predict(run, noise, tmp_path / "low", threshold=0.01)
+    assert not (tmp_path / "low/probabilities").exists()
+    for name, shape in SHAPES.items():
+        values = probabilities_of(tmp_path / "half", name)
+        assert values.shape == (2, *shape) and values.dtype == np.float32
+        np.testing.assert_allclose(values.sum(0), 1, rtol=1e-5)
+        for folder, threshold in (("half", 0.5), ("low", 0.01)):
+            labels = np.array(Image.open(tmp_path / folder / f"{name}.png"))
+            np.testing.assert_array_equal(labels > 0, values[1] > threshold)
+
+
+def test_predict_averages_runs_and_mirrored_images(run, noise, tmp_path):
+    other = shutil.copytree(run, tmp_path / "other")
+    content = torch.load(other / "checkpoints/last.ckpt", weights_only=True)
+    weights = content["state_dict"]
+    last = [name for name in weights if name.startswith("network.final_conv")]
+    weights |= {name: -3 * weights[name] for name in last}  # its logits, turned round
+    torch.save(content, other / "checkpoints/last.ckpt")
+    for name, runs in (("one", [run]), ("both", [run, other])):
+        predict(runs, noise, tmp_path / name, probabilities=True)
+    one, both = (np.log(probabilities_of(tmp_path / name, "a")) for name in ("one", "both"))
+    np.testing.assert_allclose(both[1] - both[0], -(one[1] - one[0]), rtol=1e-3, atol=1e-3)
+
+    mirrored = noise.parent / "mirrored"
+    mirrored.mkdir()
+    Image.fromarray(np.array(Image.open(noise / "b.png"))[::-1]).save(mirrored / "b.png")
+    for folder in (noise, mirrored):
+        predict(run, folder / "b.png", tmp_path / f"of_{folder.name}", probabilities=True, mirror=True)
+    there, back = (probabilities_of(tmp_path / f"of_{name}", "b") for name in ("noise", "mirrored"))
+    np.testing.assert_allclose(there, back[:, ::-1], atol=1e-5)
+
+
+def test_predict_refuses_what_cannot_be_averaged(run, noise, tmp_path):
+    content = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+    content["hyper_parameters"]["task"]["label_values"] = [0, 7]
+    (tmp_path / "other/checkpoints").mkdir(parents=True)
+    torch.save(content, tmp_path / "other/checkpoints/last.ckpt")
+    with pytest.raises(UserError, match=r"cannot predict together: their label_values are \(0, 255\) and"):
+        predict([run, tmp_path / "other"], noise, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_test_step_depends_neither_on_neighbours_nor_on_processes(run, monkeypatch):
     rng = np.random.default_rng(1)
     images = [rng.uniform(size=(1, *shape)).astype(np.float32) for shape in [*SHAPES.values(), (32, 32)]]

@@ -5,6 +5,7 @@ nnU-Net v2   imagesTr/NAME_0000.*   labelsTr/NAME.*    dataset.json   (one file 
 Decathlon    imagesTr/NAME.nii.gz   labelsTr/NAME...   dataset.json   (channels on the last axis)
 """
 
+import glob
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -78,10 +79,12 @@ def find_images(folder: Path, *, numbered: bool = False) -> list[Case]:
     labelsTr/) that has both. Without any labels they are the first that is there.
 
     Args:
-        folder: of images, or a dataset.
+        folder: of images, or a dataset; or one image.
         numbered: names end in _0000, _0001, ..., one file per channel, as in nnU-Net.
     """
     folder = Path(folder)
+    if folder.is_file():
+        return [_one_image(folder, numbered=numbered)]
     if (cases := _labelled(folder)) is not None:
         return [case for case in cases if case.images]
     images = _first(folder, 0)
@@ -89,6 +92,18 @@ def find_images(folder: Path, *, numbered: bool = False) -> list[Case]:
     grouped = _group_channels(files) if numbered else {name: (path,) for name, path in files.items()}
     check_names(grouped, images)
     return [Case(name, paths) for name, paths in grouped.items()]
+
+
+def _one_image(path: Path, *, numbered: bool) -> Case:
+    """Return the case that a file belongs to; where every channel has a file, with those beside it."""
+    _check_format(path)
+    files, match = {stem(path): path}, CHANNEL.fullmatch(stem(path))
+    if numbered and match:
+        ending = path.name.removeprefix(stem(path))
+        others = sorted(path.parent.glob(f"{glob.escape(match[1])}_[0-9][0-9][0-9][0-9]{ending}"))
+        files = {stem(other): other for other in others}
+    ((name, paths),) = (_group_channels(files) if numbered else {stem(path): (path,)}).items()
+    return Case(name, paths)
 
 
 def find_labels(folder: Path) -> dict[str, Path]:
@@ -122,14 +137,18 @@ def list_files(folder: Path) -> dict[str, Path]:
         junk = path.name.startswith(".") or path.name.lower() in JUNK
         if junk or path.is_dir() or path.suffix == ".json":
             continue
-        if not path.name.lower().endswith(SUFFIXES):
-            raise UserError(f"{path}: unknown format; convert it to PNG, TIFF or NIfTI, or move it away")
+        _check_format(path)
         if stem(path) in files:
             raise UserError(f"{path}: has the same name as {files[stem(path)].name}; keep one of the two")
         files[stem(path)] = path
     if not files:
         raise UserError(f"{folder}: no PNG, TIFF or NIfTI file in it; put the images there")
     return files
+
+
+def _check_format(path: Path) -> None:
+    if not path.name.lower().endswith(SUFFIXES):
+        raise UserError(f"{path}: unknown format; convert it to PNG, TIFF or NIfTI, or move it away")
 
 
 def _described(folder: Path) -> Layout:

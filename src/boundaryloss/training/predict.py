@@ -1,9 +1,12 @@
 """A trained run at work on new images."""
 
+import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader, Dataset
@@ -27,20 +30,24 @@ from boundaryloss.training.data.checks import check_scale, oriented
 from boundaryloss.training.data.decoded import read_case
 from boundaryloss.training.data.slices import collate
 from boundaryloss.training.data.volumes import FileGrid, Volumes
+from boundaryloss.training.model.levels import classes_of
 from boundaryloss.training.model.module import SegmentationModule
 from boundaryloss.training.run import leave_signals, quiet_lightning
 from boundaryloss.training.task import Task
-from boundaryloss.training.trained import load_run, read_split
+from boundaryloss.training.trained import load_ensemble, read_split
 
 ANOTHER_SCALE = 1.5  # times larger or smaller than in training: voxels that deserve a line
 
 
 def predict(
-    run: Path,
+    runs: Path | Sequence[Path],
     images: Path,
     out: Path,
     *,
     checkpoint: str = "last",
+    mirror: bool = False,
+    threshold: float | None = None,
+    probabilities: bool = False,
     split: str | None = None,
     on_bad: Callable[[str], None] | None = None,
     on_note: Callable[[str], None] = lambda line: None,
@@ -49,13 +56,18 @@ def predict(
     """Segment every image of a folder, with the label values of the training masks, on the grid of its file.
 
     NIfTI images give NIfTI labels with their affine, others PNG. Each image is predicted alone, so that the
-    others change nothing. `out` gets the run's splits.json, too: it tells `evaluate` what was trained on.
+    others change nothing. `out` gets a splits.json, too: it tells `evaluate` what was trained on.
 
     Args:
-        run: a run's directory.
-        images: a folder of images, or a data folder with `images/` or `imagesTs/` inside.
+        runs: the directory of a run, or of several whose logits are averaged.
+        images: a folder of images, a data folder with `images/` or `imagesTs/` inside, or one image.
         out: where the label files go, new or empty.
         checkpoint: `last` or `best`.
+        mirror: average over mirrored images, too: 4 times the work in 2-D, 8 times in 3-D.
+        threshold: where the probability of the object exceeds it is the object, for data with one class or
+            with regions. None: the likeliest class, and 0.5 for regions.
+        probabilities: write probabilities/NAME.npz, too: `probabilities`, float32 `(class, *space)` or
+            `(region, *space)`, axes as in the file.
         split: `test` or `train`: predict only the images with the names of these cases of the run.
         on_bad: gets a line about each image that cannot be used, which is left out; without it that is an
             error.
@@ -66,11 +78,15 @@ def predict(
         The number of label files written.
 
     Raises:
-        UserError: no usable checkpoint, no or unreadable images, or another number of channels than in
-            training.
+        UserError: no usable checkpoint, no or unreadable images, another number of channels than in
+            training, runs that do not fit together, or a threshold for several classes.
     """
-    module, config = load_run(run, checkpoint)
-    task, parts = module.task, read_split(run)
+    runs = [runs] if isinstance(runs, Path) else list(runs)
+    run = runs[0]
+    module, config = load_ensemble(runs, checkpoint, mirror=mirror)
+    task, parts = module.task, _merged_splits(runs)
+    if threshold is not None and not task.regions and task.num_classes > 2:
+        raise UserError(f"--threshold is for one class, {run} has {task.num_classes - 1}; leave it out")
     cases = find_images(images, numbered=task.numbered)
     if split is not None:
         cases = [case for case in cases if case.name in parts[split]]
@@ -92,11 +108,19 @@ def predict(
     if config.target_spacing is None and config.spacing is None:
         _tell_of_other_scales({case: spacings[case] for case in good}, task.spacing, on_note)
     prepare_directory(out)
-    if (run / "splits.json").exists():
+    if any(parts.values()):
         with atomic_write(out / "splits.json", "split") as file:
-            file.write((run / "splits.json").read_bytes())
-    _segment(module, config, good, _Writer(good, out, task.label_values, progress))
+            file.write(json.dumps(parts, indent=1).encode())
+    _segment(module, config, good, _Writer(good, out, task, threshold, probabilities, progress))
     return len(good)
+
+
+def _merged_splits(runs: Sequence[Path]) -> dict[str, list[str]]:
+    """Return what any of the runs was trained on, and what else any was tested on."""
+    splits = [read_split(run) for run in runs]
+    train = list(dict.fromkeys(name for split in splits for name in split["train"]))
+    test = list(dict.fromkeys(name for split in splits for name in split["test"]))
+    return {"train": train, "test": [name for name in test if name not in {*train}]}
 
 
 def _segment(
@@ -139,8 +163,18 @@ class _Images(Dataset[dict[str, Any]]):
 class _Writer(Callback):
     """Write each prediction as it comes."""
 
-    def __init__(self, cases: Sequence[Case], out: Path, values: tuple[int, ...], progress: Progress) -> None:
-        self.cases, self.out, self.values, self.progress = cases, out, values, progress
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        out: Path,
+        task: Task,
+        threshold: float | None,
+        probabilities: bool,
+        progress: Progress,
+    ) -> None:
+        self.cases, self.out, self.task, self.progress = cases, out, task, progress
+        self.shift = 0.0 if threshold is None else math.log(threshold / (1 - threshold))
+        self.probabilities = out / "probabilities" if probabilities else None
 
     def on_predict_batch_end(
         self,
@@ -151,10 +185,18 @@ class _Writer(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Write the label file of one image."""
-        case, (classes,) = self.cases[batch_idx], outputs
+        """Write the files of one image."""
+        case, (logits,) = self.cases[batch_idx], outputs
+        if self.probabilities:
+            values = logits.sigmoid() if self.task.regions else logits.softmax(0)
+            self.probabilities.mkdir(exist_ok=True)
+            with atomic_write(self.probabilities / f"{case.name}.npz", "probabilities") as file:
+                np.savez_compressed(file, probabilities=values.cpu().numpy())
+        first = 0 if self.task.regions else 1
+        logits[first:] -= self.shift
+        classes = classes_of(logits[None], self.task)[0].to(torch.uint8).cpu().numpy()
         suffix = ".nii.gz" if is_nifti(case.image) else ".png"
-        write_labels(self.out / f"{case.name}{suffix}", classes, self.values, case.image)
+        write_labels(self.out / f"{case.name}{suffix}", classes, self.task.label_values, case.image)
         self.progress(batch_idx + 1, len(self.cases), case.name)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +11,11 @@ from boundaryloss.training.checkpoints import UNFIT, newest_checkpoint, read_che
 from boundaryloss.training.config import TrainConfig, from_dict
 from boundaryloss.training.data.rundata import RunData
 from boundaryloss.training.model.module import SegmentationModule
+from boundaryloss.training.model.networks import Averaged
 from boundaryloss.training.task import Task
 
 SAME_NETWORK = ("network", "features", "deep_supervision")
+SAME_SIGHT = ("channels", "label_values", "regions", "painted", "patch", "windows", "by_type", "slicewise")
 
 
 def begin_with(module: SegmentationModule, run: Path, data: RunData) -> None:
@@ -72,6 +75,31 @@ def load_run(run: Path, checkpoint: str = "last") -> tuple[SegmentationModule, T
             f"{path} is no checkpoint of this program ({type(error).__name__}); use another one"
         ) from None
     return module.eval(), config
+
+
+def load_ensemble(
+    runs: Sequence[Path], checkpoint: str, *, mirror: bool
+) -> tuple[SegmentationModule, TrainConfig]:
+    """Return the first run with a network that averages the logits of all; see `Averaged`.
+
+    Raises:
+        UserError: two runs see images in different ways, or name classes in different ways.
+    """
+    loaded = [load_run(run, checkpoint) for run in runs]
+    (first, config), *others = loaded
+    for run, (other, theirs) in zip(runs[1:], others, strict=True):
+        for name in SAME_SIGHT:
+            mine, its = (getattr(one, name) for one in (first.task, other.task))
+            if mine != its:
+                raise UserError(
+                    f"{runs[0]} and {run} cannot predict together: their {name} are {mine} and {its}; "
+                    "train them with the same settings"
+                )
+        if config.target_spacing != theirs.target_spacing:
+            raise UserError(f"{runs[0]} and {run} cannot predict together: their target_spacing differs")
+    if len(loaded) > 1 or mirror:
+        first.network = Averaged([module.network for module, _ in loaded], mirror=mirror).eval()
+    return first, config
 
 
 def read_split(run: Path) -> dict[str, list[str]]:

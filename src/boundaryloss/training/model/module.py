@@ -43,7 +43,7 @@ class SegmentationModule(lightning.LightningModule):
         super().__init__()
         self.save_hyperparameters({"config": as_dict(config), "task": task.as_dict()})
         self.config, self.task = config, task
-        self.network = make_network(config, task)
+        self.network: torch.nn.Module = make_network(config, task)
         self.loss = make_loss(config.loss, config, task)
         objects = objects_of(task.label_values, task.regions, task.painted)
         self.objects = [torch.tensor(classes) for classes in objects.values()]
@@ -153,9 +153,9 @@ class SegmentationModule(lightning.LightningModule):
         squash = torch.sigmoid if self.task.regions else functools.partial(torch.softmax, dim=0)
         return [(self._classes(one), squash(one).cpu()) for one in self.file_logits(batch)]
 
-    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[np.ndarray]:
-        """Return the class of every voxel, on the grid of each sample's file."""
-        return [self._classes(one) for one in self.file_logits(batch)]
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[Tensor]:
+        """Return the logits of each sample."""
+        return self.file_logits(batch)
 
     def file_logits(self, batch: Mapping[str, Any]) -> list[Tensor]:
         """Return logits `(class, *space)` of each sample of a test batch, on the grid of its file."""

@@ -1,8 +1,10 @@
 """MONAI's U-Nets, by configuration, and how they see a whole image."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import combinations
 from typing import Any
 
+import torch
 from monai.inferers.inferer import SliceInferer, SlidingWindowInferer
 from monai.networks.nets.basic_unet import BasicUNet
 from monai.networks.nets.dynunet import DynUNet
@@ -84,6 +86,26 @@ def run_whole(network: nn.Module, images: Tensor) -> Tensor:
     if max(divisible) == MULTIPLE:
         divisible[-1] *= 2  # one voxel at the lowest level has no variance for the norm to divide by
     return cut_back(network(pad_edges(images, divisible)), size)
+
+
+class Averaged(nn.Module):
+    """The mean logits of several networks, each of which may also see the images mirrored.
+
+    Args:
+        networks: with the same outputs.
+        mirror: whether to take the mean over all mirrored images, along any of their axes, mirrored back.
+    """
+
+    def __init__(self, networks: Iterable[nn.Module], *, mirror: bool) -> None:
+        super().__init__()
+        self.networks, self.mirror = nn.ModuleList(networks), mirror
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the mean of the logits."""
+        axes = range(2, images.ndim) if self.mirror else ()
+        flips = [flip for count in range(len(axes) + 1) for flip in combinations(axes, count)]
+        logits = [network(images.flip(flip)).flip(flip) for network in self.networks for flip in flips]
+        return torch.stack(logits).mean(0)
 
 
 def make_inferer(task: Task, batch_size: int) -> SlidingWindowInferer | None:
