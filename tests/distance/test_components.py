@@ -7,7 +7,7 @@ import torch
 from levels import at_every_level
 from masks import gallery
 
-from boundaryloss.distance import op, reference
+from boundaryloss.distance import op, reference, trials
 
 try:
     from boundaryloss.distance import cuda_components
@@ -154,3 +154,8 @@ def test_components_by_the_kernels_are_the_reference_s(name):
 def test_components_by_the_kernels_of_batches_are_the_reference_s(shape, density):
     masks = random_masks(shape, density).transpose(-1, -2)  # not contiguous
     assert torch.equal(cuda_components.components(masks.to(DEVICE)).cpu(), by_scipy(masks))
+
+
+@needs_triton
+def test_components_by_the_kernels_pass_their_trial():
+    trials.components(torch.device(DEVICE))

@@ -10,7 +10,7 @@ import torch
 from masks import gallery, label_maps
 
 from boundaryloss import distance_transform, signed_distance_map
-from boundaryloss.distance import cpu, op, reference
+from boundaryloss.distance import cpu, reference, trials
 
 pytest.importorskip("triton")
 from boundaryloss.distance import cuda
@@ -96,15 +96,8 @@ def test_kernels_give_the_distance_transform():
     )
 
 
-def test_op_on_the_gpu_without_triton_says_so_once(monkeypatch):
-    monkeypatch.setattr(op, "_HAS_TRITON", False)
-    op._say_that_triton_is_missing.cache_clear()
-    with pytest.warns(UserWarning, match="pip install triton") as said:
-        assert not op.triton_runs_on(torch.device("cuda"))
-        assert not op.triton_runs_on(torch.device("cuda"))
-    assert len(said) == 1
-    assert not op.triton_runs_on(torch.device("cpu"))
-    op._say_that_triton_is_missing.cache_clear()
+def test_kernels_pass_their_trial():
+    trials.maps(torch.device(DEVICE))
 
 
 def resource_usage(capability, *names):

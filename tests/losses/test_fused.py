@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from boundaryloss import BoundaryLoss, RegionBoundaryLoss
-from boundaryloss.distance import op
 from boundaryloss.losses import op as loss_op
 
 pytest.importorskip("triton")
@@ -28,14 +27,20 @@ def value_and_gradient(loss, logits, target, **keywords):
 
 
 @pytest.fixture
-def both(monkeypatch):
+def fused(monkeypatch):
+    """The kernels serve, though they may have to run in the interpreter."""
+    monkeypatch.setattr(BoundaryLoss, "_is_ordinary", lambda *_: True)
+    if DEVICE == "cpu":
+        monkeypatch.setitem(loss_op.KERNELS._verdicts, torch.device("cpu"), None)
+
+
+@pytest.fixture
+def both(fused, monkeypatch):
     """`both(loss, logits, target)` is ((value, gradient) fused, (value, gradient) over a map in memory)."""
     torch.use_deterministic_algorithms(True, warn_only=True)  # fresh memory holds NaN
 
     def run(*arguments, **keywords):
-        with monkeypatch.context() as patch:
-            patch.setattr(op, "triton_runs_on", lambda _: True)
-            ours = value_and_gradient(*arguments, **keywords)
+        ours = value_and_gradient(*arguments, **keywords)
         with monkeypatch.context() as patch:
             patch.setattr(BoundaryLoss, "_is_ordinary", lambda *_: False)
             return ours, value_and_gradient(*arguments, **keywords)
@@ -110,7 +115,7 @@ def test_fused_loss_propagates_nan_logits(both):
     assert gradient[0, :, 2, 3].isnan().all()
 
 
-def test_fused_loss_has_a_second_derivative(monkeypatch):
+def test_fused_loss_has_a_second_derivative(fused, monkeypatch):
     logits, labels = make((1, 3, 4, 5))
 
     def curvature():
@@ -121,15 +126,13 @@ def test_fused_loss_has_a_second_derivative(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(BoundaryLoss, "_is_ordinary", lambda *_: False)
         expected = curvature()
-    monkeypatch.setattr(op, "triton_runs_on", lambda _: True)
     assert expected.any()
     torch.testing.assert_close(curvature(), expected)
 
 
-def test_fused_loss_refuses_a_label_that_is_no_class(monkeypatch):
+def test_fused_loss_refuses_a_label_that_is_no_class(fused):
     if DEVICE == "cuda":
         pytest.skip("a device-side assertion would end this process")
-    monkeypatch.setattr(op, "triton_runs_on", lambda _: True)
     logits, labels = make((1, 2, 4, 5))
     with pytest.raises(ValueError, match=r"outside 0\.\.1"):
         BoundaryLoss()(logits, labels + 1)
@@ -141,20 +144,20 @@ def test_fused_loss_refuses_a_label_that_is_no_class(monkeypatch):
         ({}, {}, True),
         ({"activation": None}, {}, False),
         ({"reduction": "none"}, {}, False),
-        ({}, {"mask": torch.ones(2, 4, 5, dtype=torch.bool, device=DEVICE)}, False),
+        ({}, {"mask": torch.ones(2, 4, 5, dtype=torch.bool, device="meta")}, False),
     ],
 )
-def test_fused_loss_is_for_the_ordinary_case(options, keywords, ordinary, monkeypatch):
-    monkeypatch.setattr(op, "triton_runs_on", lambda _: True)
+def test_fused_loss_is_for_the_ordinary_case(options, keywords, ordinary):
     mask = keywords.get("mask")
     is_ordinary = BoundaryLoss(**options)._is_ordinary
-    assert is_ordinary(make((2, 3, 4, 5))[0], mask) == ordinary
-    assert not is_ordinary(make((2, 3, 4, 5), torch.float64)[0], mask)
-    assert not is_ordinary(make((2, 9, 4, 5))[0], mask)
-    assert not is_ordinary(make((0, 3, 4, 5))[0], mask)
+    assert is_ordinary(make((2, 3, 4, 5), device="meta")[0], mask) == ordinary
+    assert not is_ordinary(make((2, 3, 4, 5), torch.float64, device="meta")[0], mask)
+    assert not is_ordinary(make((2, 9, 4, 5), device="meta")[0], mask)
+    assert not is_ordinary(make((0, 3, 4, 5), device="meta")[0], mask)
+    assert not is_ordinary(make((2, 3, 4, 5), device="cpu")[0], mask)
 
 
-def test_fused_loss_ops_pass_opcheck():
+def test_fused_loss_ops_pass_opcheck(fused):
     logits, labels = make((1, 2, 3, 4))
     arguments = (logits.requires_grad_(), labels[:, None], 2, 1, [1.0, 2.0], 0.5, True, False)
     torch.library.opcheck(loss_op.sum_and_gradient, arguments)
@@ -163,8 +166,11 @@ def test_fused_loss_ops_pass_opcheck():
     )
 
 
-def test_fused_loss_compiles_without_a_break(monkeypatch):
-    monkeypatch.setattr(op, "triton_runs_on", lambda _: True)
+def test_fused_loss_kernels_pass_their_trial():
+    loss_op._trial(torch.device(DEVICE))
+
+
+def test_fused_loss_compiles_without_a_break(fused):
     loss, (logits, labels) = BoundaryLoss(), make((1, 3, 4, 5))
     compiled = torch.compile(
         loss, fullgraph=True, backend="inductor" if DEVICE == "cuda" else "aot_eager", dynamic=False

@@ -1,22 +1,14 @@
-"""The ops: what `torch.compile`, autocast and the dispatcher see; the choice of kernel."""
+"""The ops: what `torch.compile`, autocast and the dispatcher see."""
 
 import math
-import warnings
 from collections.abc import Callable
-from functools import cache
-from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
-from torch.torch_version import TorchVersion
 
-from boundaryloss.distance import cpu, reference
-from boundaryloss.distance.checks import differ
-
-# Compilers before Triton 3.3, which came with torch 2.7, may crash on the kernels.
-_HAS_TRITON = TorchVersion(torch.__version__) >= "2.7" and find_spec("triton") is not None
-
+from boundaryloss.distance import cpu
+from boundaryloss.distance.devices import COMPONENTS, MAPS
 
 LIBRARY = torch.library.Library("boundaryloss", "DEF")
 _STRIDES = getattr(torch.Tag, "needs_exact_strides", torch.Tag.needs_fixed_stride_order)  # before torch 2.8
@@ -42,21 +34,18 @@ def _signed_distance(
     ignore_index: int | None,
 ) -> Tensor:
     """Compute the signed maps `(batch, map * class, *space)` of label maps `(batch, map, *space)`."""
-    if maps.device.type == "cpu":
-        return cpu.signed_distance(maps, num_classes, first_class, spacing, face_offset, ignore_index)
-    if triton_runs_on(maps.device):
+    settings = num_classes, first_class, spacing, face_offset, ignore_index
+
+    def launch() -> tuple[Tensor, Tensor]:
         from boundaryloss.distance import cuda
 
-        phi, labels_fit = cuda.signed_distance(
-            maps, num_classes, first_class, spacing, face_offset, ignore_index
-        )
-        assert_labels(labels_fit, num_classes)
-        return phi
-    valid = (maps >= 0) & (maps < num_classes)
-    if ignore_index is not None:
-        valid |= ~differ(maps, ignore_index)
-    assert_labels(valid.all(), num_classes)
-    return reference.signed_distance(maps, num_classes, first_class, spacing, face_offset, ignore_index)
+        return cuda.signed_distance(maps, *settings)
+
+    if (made := MAPS.run(maps.device, launch)) is None:
+        return cpu.signed_distance(MAPS.to_cpu(maps), *settings).to(maps.device)
+    phi, labels_fit = made
+    assert_labels(labels_fit, num_classes)
+    return phi
 
 
 def _signed_distance_of_no_values(maps: Tensor, num_classes: int, first_class: int, *_: object) -> Tensor:
@@ -75,13 +64,15 @@ signed_distance = define(
 
 def _distance_transform(mask: Tensor, spacing: list[float]) -> Tensor:
     """Compute the distance of every True voxel of `(batch, *space)` to the nearest False one."""
-    if mask.device.type == "cpu":
-        return cpu.distance_transform(mask, spacing)
-    if triton_runs_on(mask.device):
+
+    def launch() -> Tensor:
         from boundaryloss.distance import cuda
 
         return cuda.distance_transform(mask, spacing)
-    return reference.distance_transform(mask, spacing)
+
+    if (made := MAPS.run(mask.device, launch)) is None:
+        return cpu.distance_transform(MAPS.to_cpu(mask), spacing).to(mask.device)
+    return made
 
 
 def _distance_transform_of_no_values(mask: Tensor, spacing: list[float]) -> Tensor:
@@ -104,11 +95,15 @@ def _components(masks: Tensor) -> Tensor:
     """
     if math.prod(masks.shape[2:]) >= 2**31:
         raise ValueError(f"components need images of less than 2^31 voxels, got {tuple(masks.shape[2:])}")
-    if masks.device.type != "cpu" and triton_runs_on(masks.device):
+
+    def launch() -> Tensor:
         from boundaryloss.distance import cuda_components
 
         return cuda_components.components(masks)
-    return cpu.components(masks.cpu()).to(masks.device)
+
+    if (made := COMPONENTS.run(masks.device, launch)) is None:
+        return cpu.components(COMPONENTS.to_cpu(masks)).to(masks.device)
+    return made
 
 
 def _components_of_no_values(masks: Tensor) -> Tensor:
@@ -116,24 +111,6 @@ def _components_of_no_values(masks: Tensor) -> Tensor:
 
 
 components = define("components", "(Tensor masks) -> Tensor", _components, _components_of_no_values)
-
-
-def triton_runs_on(device: torch.device) -> bool:
-    """Return whether the Triton kernels serve `device`; where only Triton is missing, that is said once."""
-    if device.type not in ("cuda", "xpu"):
-        return False
-    if not _HAS_TRITON:
-        _say_that_triton_is_missing()
-    return _HAS_TRITON
-
-
-@cache
-def _say_that_triton_is_missing() -> None:
-    warnings.warn(
-        "distance maps on the GPU take the slow reference: the kernels need torch 2.7 or later and Triton "
-        "(pip install triton)",
-        stacklevel=3,
-    )
 
 
 def assert_labels(labels_fit: Tensor, num_classes: int) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from boundaryloss.distance import op as distance_op
 from boundaryloss.distance.signed import Contour, op_arguments
 from boundaryloss.losses import op
 from boundaryloss.losses.base import MapLoss
@@ -118,10 +117,10 @@ class BoundaryLoss(MapLoss):
         return super()._of_objects(logits, objects, spacing, valid)
 
     def _is_ordinary(self, logits: Tensor, valid: Tensor | None) -> bool:
-        """Tell whether the fused kernel serves: every voxel counts, and only a sum or mean is asked for."""
+        """Tell whether the fused op serves: every voxel counts, and only a sum or mean is asked for."""
         return (
             valid is None
-            and distance_op.triton_runs_on(logits.device)
+            and logits.device.type != "cpu"
             and logits.dtype in (torch.float32, torch.float16, torch.bfloat16)
             and logits.shape[1] <= op.MOST_CHANNELS
             and logits.numel() > 0

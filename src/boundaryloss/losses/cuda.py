@@ -67,12 +67,13 @@ def boundary_loss(
     return tiles.sum(), labels_fit
 
 
-def scale(gradient: Tensor, factor: Tensor, result: Tensor) -> None:
-    """Write `gradient` times a scalar on the device, multiplied in float32, to `result`."""
+def scale(gradient: Tensor, factor: Tensor, result: Tensor) -> Tensor:
+    """Write `gradient` times a scalar on the device, multiplied in float32, to `result`, and return that."""
     with torch.cuda.device_of(gradient):
         _scale[(triton.cdiv(gradient.numel(), 1024),)](
             gradient, factor, result, gradient.numel(), BLOCK=1024, num_warps=4
         )
+    return result
 
 
 _SIZES = ["bounds_stride", "channels", "mapped", "size", "between", "width"]

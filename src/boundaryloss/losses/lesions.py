@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from boundaryloss.distance import cpu, op, reference
+from boundaryloss.distance.devices import COMPONENTS
 
 MOST = 10.0  # times the weight of a lesion, up or down
 
@@ -19,10 +20,10 @@ def _lesion_factors(sizes: Tensor, inside: Tensor) -> Tensor:
         float32: `mean_j T_j / T_k` in component `k`, with `T` the totals and the mean over the components of
         a class in the batch, but at least 1/10 and at most 10; 1 outside.
     """
-    if op.triton_runs_on(sizes.device):
+    if COMPONENTS.serve(sizes.device):
         return reference.component_factors(sizes, op.components(inside), MOST)
-    factors = cpu.component_factors(sizes.cpu(), cpu.components(inside.cpu()), MOST)
-    return factors.to(sizes.device)
+    sizes_there, inside_there = COMPONENTS.to_cpu(sizes), COMPONENTS.to_cpu(inside)
+    return cpu.component_factors(sizes_there, cpu.components(inside_there), MOST).to(sizes.device)
 
 
 def _of_no_values(sizes: Tensor, inside: Tensor) -> Tensor:

@@ -1,13 +1,17 @@
 """The boundary loss on the GPU as an op: loss and gradient in the last pass of the distance maps.
 
 The kernel writes the gradient of the sum beside the sum, so backward only scales it. A backward that is to be
-differentiated itself (`create_graph=True`) goes the ordinary way instead, over a map in memory.
+differentiated itself (`create_graph=True`) goes the ordinary way instead, over a map in memory. Where the
+kernel does not serve, plain torch computes both from the map.
 """
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from boundaryloss.distance import op
+from boundaryloss.distance import op, reference
+from boundaryloss.distance.devices import Kernels
+from boundaryloss.distance.trials import agree
 from boundaryloss.losses.functional import boundary_loss, minus_truth, probabilities_of
 
 MOST_CHANNELS = 8  # whose maps a tile can keep in registers
@@ -24,14 +28,35 @@ def _kernel(
     as_distance: bool,
 ) -> tuple[Tensor, Tensor]:
     """Return the sum of probability times signed distance, and its gradient."""
-    from boundaryloss.losses import cuda
-
     gradient = _new_gradient(logits)
-    total, labels_fit = cuda.boundary_loss(
-        logits, maps, gradient, num_classes, first_class, spacing, face_offset, softmax, as_distance
-    )
+    settings = num_classes, first_class, spacing, face_offset
+
+    def launch() -> tuple[Tensor, Tensor]:
+        from boundaryloss.losses import cuda
+
+        return cuda.boundary_loss(logits, maps, gradient, *settings, softmax, as_distance)
+
+    if (made := KERNELS.run(logits.device, launch)) is None:
+        phi = op.signed_distance(maps, *settings, None)
+        total, slope = plain(logits, phi, softmax, as_distance)
+        return total, gradient.copy_(slope)
+    total, labels_fit = made
     op.assert_labels(labels_fit, num_classes)
     return total, gradient
+
+
+def plain(logits: Tensor, phi: Tensor, softmax: bool, as_distance: bool) -> tuple[Tensor, Tensor]:
+    """Return the sum of probability times `phi`, the map of the last channels, and its gradient."""
+    others = logits.shape[1] - phi.shape[1]
+    phi = functional.pad(phi, (*[0, 0] * (phi.ndim - 2), others, 0))
+    probabilities = probabilities_of(logits, "softmax" if softmax else "sigmoid")
+    products = probabilities * phi
+    if softmax:
+        slope = products - probabilities * products.sum(1, keepdim=True)
+    else:
+        slope = products * (1 - probabilities)
+    total = products.sum()
+    return total - phi.clamp(max=0).sum() if as_distance else total, slope
 
 
 def _fake(logits: Tensor, *_: object) -> tuple[Tensor, Tensor]:
@@ -93,11 +118,15 @@ def _over_a_map(
 
 def _scale(gradient: Tensor, factor: Tensor, half: bool) -> Tensor:
     """Return `gradient * factor`, multiplied in float32, as float16 if `half`, else in its own type."""
-    from boundaryloss.losses import cuda
-
     result = _fake_scale(gradient, factor, half)
-    cuda.scale(gradient, factor, result)
-    return result
+
+    def launch() -> Tensor:
+        from boundaryloss.losses import cuda
+
+        return cuda.scale(gradient, factor, result)
+
+    made = KERNELS.run(gradient.device, launch)
+    return result.copy_(gradient.float() * factor) if made is None else made
 
 
 def _fake_scale(gradient: Tensor, factor: Tensor, half: bool) -> Tensor:
@@ -105,3 +134,26 @@ def _fake_scale(gradient: Tensor, factor: Tensor, half: bool) -> Tensor:
 
 
 _scaled = op.define("scaled", "(Tensor gradient, Tensor factor, bool half) -> Tensor", _scale, _fake_scale)
+
+
+def _trial(device: torch.device) -> None:
+    """Try the kernels of this module as `distance.trials` does those of the maps."""
+    from boundaryloss.losses import cuda
+
+    factor = torch.full((), 0.3, dtype=torch.float32, device=device)
+    for shape, spacing in (((2, 3, 9, 32), [1.0, 2.0]), ((1, 1, 9, 2, 33), [1.0, 2.0, 0.5])):
+        softmax, classes = shape[1] > 1, max(shape[1], 2)
+        count = torch.Size(shape).numel()
+        logits = 2 * torch.arange(count, dtype=torch.float32, device="cpu").sin().reshape(shape)
+        maps = (logits.flip(-1)[:, :1] > 1.5).to(torch.uint8)
+        phi = reference.signed_distance(maps, classes, 1, spacing, 0.5)
+        expected, slope = plain(logits, phi, softmax, as_distance=False)
+        logits, maps = logits.to(device), maps.to(device)
+        gradient = torch.empty_like(logits)
+        total, _ = cuda.boundary_loss(logits, maps, gradient, classes, 1, spacing, 0.5, softmax, False)
+        agree(total, expected)
+        agree(gradient, slope)
+        agree(cuda.scale(gradient, factor, torch.empty_like(gradient)), slope * 0.3)
+
+
+KERNELS = Kernels("the fused boundary loss", _trial)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from boundaryloss.distance.checks import check_same_device, check_spacing, check_tensor, is_integer
+from boundaryloss.distance.devices import MAPS
 from boundaryloss.distance.signed import as_maps, check_space
 from boundaryloss.metrics import cpu, reference
 from boundaryloss.metrics.statistics import ROUNDING, Comparison
@@ -114,7 +115,8 @@ def contour_distances(
     rounding only (1e-6 of it) is within it.
 
     Masks are compared one after the other. On the CPU this takes 1/4 byte for a voxel of the image and 3 for
-    one of the box around both masks; elsewhere, with `"faces"`, about 60 bytes for a voxel of the box.
+    one of the box around both masks; on a GPU that Triton serves, with `"faces"`, about 60 bytes for a voxel
+    of the box. Masks on other devices are compared on the CPU.
 
     Example:
         A pixel, and two:
@@ -151,7 +153,9 @@ def contour_distances(
         _check_labels("truth", truths, classes)
 
     batch, channels = predictions.shape[:2]
-    measure = cpu.measure if prediction.device.type == "cpu" else reference.measure
+    measure = reference.measure
+    if not MAPS.serve(prediction.device):
+        predictions, truths, measure = predictions.cpu(), truths.cpu(), cpu.measure
     rows = []
     for sample in range(batch):
         for channel in range(channels):
@@ -160,7 +164,7 @@ def contour_distances(
                 found = measure(predictions, truths, one, contour, steps, tolerance * (1 + ROUNDING))
                 rows.append(_row(found, tolerance, percentile, interpolated=contour == "centers"))
     names = [field.name for field in fields(ContourDistances)]
-    table = torch.tensor(rows, dtype=torch.float32, device=prediction.device)
+    table = torch.tensor(rows, dtype=torch.float32).to(prediction.device)
     table = table.reshape(batch, channels * (classes - 1), len(names))
     return ContourDistances(**dict(zip(names, table.unbind(-1), strict=True)))
 
