@@ -25,6 +25,7 @@ COMMANDS = (
     "compare",
     "convert",
     "distmap",
+    "info",
     "nnunet-path",
 )
 

@@ -48,7 +48,9 @@ DOORS = {
     "boundaryloss.training": "train",
     "boundaryloss.training.run": "train",
     "boundaryloss.comparison.run": "train",
+    "boundaryloss.commands.convert": "train",
     "boundaryloss.commands.distmap": "train",
+    "boundaryloss.commands.first_look": "train",
     "boundaryloss.integrations.lightning": "train",
     "boundaryloss.integrations.monai": "train",
     "boundaryloss.integrations.monai.losses": "train",
@@ -95,6 +97,14 @@ def test_a_command_says_what_to_install_when_click_alone_is_there(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "") and not (tmp_path / "run").exists()
     assert re.fullmatch(r'boundaryloss: .*needs .*: pip install "boundaryloss\[train\]"\n', done.stderr)
+
+
+def test_info_needs_click_and_torch_alone():
+    blocked = (EXTRA | {"nnunetv2", "triton"}) - {"click", "numpy"}  # NumPy may come with torch
+    code = WITHOUT.format(blocked=blocked) + "sys.argv = ['boundaryloss', 'info']\n"
+    code += "runpy.run_module('boundaryloss', run_name='__main__', alter_sys=True)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "") and "\ncpu (" in done.stdout
 
 
 def test_the_script_is_the_module():

@@ -37,6 +37,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name == "metrics":
         return import_module("boundaryloss.metrics")
+    if name == "__version__":
+        return import_module("importlib.metadata").version("boundaryloss")
     for home, names in _HOMES.items():
         if name in names:
             return getattr(import_module(f"boundaryloss.{home}"), name)

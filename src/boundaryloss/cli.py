@@ -45,11 +45,13 @@ class OneLineErrors(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command and translate its errors."""
-        from boundaryloss.files import UserError
-
         try:
             return super().invoke(ctx)
-        except UserError as error:
+        except ValueError as error:
+            from boundaryloss.files import UserError  # which needs more than `info` does
+
+            if not isinstance(error, UserError):
+                raise
             _fail(str(error))
         except OSError as error:
             if error.errno == errno.ENOSPC:
@@ -89,6 +91,7 @@ def main(args: list[str] | None = None) -> None:
 @click.group(
     cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
+@click.version_option(package_name="boundaryloss", message="%(prog)s %(version)s")
 def cli() -> None:
     """Train segmentation networks on highly unbalanced data with the boundary loss."""
 
@@ -450,6 +453,15 @@ def distmap(
         labels, out, contour=contour, spacing=steps, keep=values, threshold=threshold
     )
     click.echo(f"{out}\n{picture}")
+
+
+@cli.command()
+def info() -> None:
+    """Print versions, devices and which kernels serve them: paste it into a report of an issue."""
+    from boundaryloss.commands.info import report
+
+    for line in report():
+        click.echo(line)
 
 
 @cli.command()

@@ -1,5 +1,1 @@
-"""What the command does besides training."""
-
-from boundaryloss.extras import require
-
-require("train", __name__, "matplotlib", "monai", "nibabel", "numpy", "rich", "scipy", "tifffile")
+"""What the command does besides training. Each module asks for what it needs: `info` has torch alone."""

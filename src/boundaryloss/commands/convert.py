@@ -11,6 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from boundaryloss.extras import require
+
+require("train", __name__, "monai", "numpy", "tifffile")
+
 import numpy as np
 import tifffile
 from monai.transforms.spatial.array import Resize

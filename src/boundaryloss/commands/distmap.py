@@ -7,6 +7,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from boundaryloss.extras import require
+
+require("train", __name__, "matplotlib", "nibabel", "numpy", "tifffile")
+
 import numpy as np
 import torch
 

@@ -4,6 +4,10 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
+from boundaryloss.extras import require
+
+require("train", __name__, "numpy", "scipy")
+
 import numpy as np
 import torch
 

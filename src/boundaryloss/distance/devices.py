@@ -59,8 +59,8 @@ class Kernels:
     compiled.
     """
 
-    def __init__(self, name: str, trial: Callable[[torch.device], None]) -> None:
-        self.name = name
+    def __init__(self, name: str, trial: Callable[[torch.device], None], *, instead: str) -> None:
+        self.name, self.instead = name, instead
         self._trial = trial
         self._verdicts: dict[torch.device, str | None] = {}  # None where they serve
         self._lock = threading.RLock()
@@ -141,8 +141,8 @@ class Kernels:
             if "C compiler" in why:
                 remedy = "Triton needs a C compiler (install gcc, or set CC)"
             warnings.warn(
-                f"the Triton kernels for {self.name} fail on {device}; from now on others serve there, which "
-                f"are right but slower; {remedy}: {why}",
+                f"the Triton kernels for {self.name} fail on {device}; from now on {self.instead}, which is "
+                f"right but slower; {remedy}: {why}",
                 stacklevel=2,
             )
         return known or why
@@ -153,7 +153,8 @@ def _is_capturing(device: torch.device) -> bool:
 
 
 def _is_no_fault_of_kernels(error: Exception) -> bool:
-    return isinstance(error, torch.cuda.OutOfMemoryError)  # the next call may fit
+    """Tell whether memory was short, as PyTorch or the driver words it: the next call may fit."""
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in str(error)
 
 
 def _wait_for(device: torch.device) -> None:
@@ -181,5 +182,5 @@ def _in_a_line(error: Exception) -> str:
     return text if len(text) < 300 else f"{text[:100]} ... {text[-200:]}"
 
 
-MAPS = Kernels("distance maps", trials.maps)
-COMPONENTS = Kernels("connected components", trials.components)
+MAPS = Kernels("distance maps", trials.maps, instead="the CPU computes them")
+COMPONENTS = Kernels("connected components", trials.components, instead="the CPU finds them")
