@@ -26,6 +26,8 @@
 
 namespace boundaryloss::LEVEL {
 
+extern const Nearest nearest;
+
 namespace {
 
 constexpr size_t rows_at_once = 16;  // of an image
@@ -233,6 +235,6 @@ void distance_transform(const Image& image, const Metric& metric, Team& team, fl
 
 }  // namespace
 
-extern const Kernels table{signed_distance, distance_transform};
+extern const Kernels table{signed_distance, distance_transform, &nearest};
 
 }  // namespace boundaryloss::LEVEL

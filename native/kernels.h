@@ -1,10 +1,11 @@
-// What kernels.cpp offers to distance.cpp, one table per instruction-set level.
+// What kernels.cpp and nearest.cpp offer, one table per instruction-set level.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
+#include "nearest.h"
 #include "team.h"
 
 namespace boundaryloss {
@@ -41,6 +42,7 @@ struct Kernels {
     void (*signed_distance)(const Image&, int first, int count, const Metric&, Team&, float* out);
     // Distance to the nearest voxel of class 0.
     void (*distance_transform)(const Image&, const Metric&, Team&, float* out);
+    const Nearest* nearest;
 };
 
 struct Level {

@@ -6,6 +6,10 @@
 #include <cstring>
 #include <utility>
 
+#ifdef __SSE4_1__
+#include <immintrin.h>
+#endif
+
 namespace boundaryloss::LEVEL {
 
 namespace {
@@ -64,8 +68,30 @@ inline __attribute__((always_inline)) Floats sqrt(Floats value) {
     return load<Floats>(items);
 }
 
+// The compiler goes through single bytes here.
+inline Ints widened(const std::uint8_t* bytes) {
+#if defined(__AVX512F__)
+    return reinterpret_cast<Ints>(_mm512_cvtepu8_epi32(load<__m128i>(bytes)));
+#elif defined(__AVX2__)
+    const auto eight = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes));
+    return reinterpret_cast<Ints>(_mm256_cvtepu8_epi32(eight));
+#elif defined(__SSE4_1__)
+    return reinterpret_cast<Ints>(_mm_cvtepu8_epi32(_mm_cvtsi32_si128(load<std::int32_t>(bytes))));
+#else
+    Ints result;
+    for (int i = 0; i < lanes; ++i) result[i] = bytes[i];
+    return result;
+#endif
+}
+
 template <class Mask>
 bool any(Mask mask) {
+#ifdef __AVX__
+    if constexpr (sizeof(Mask) == 32) {
+        const auto bits = reinterpret_cast<__m256i>(mask);
+        return !_mm256_testz_si256(bits, bits);
+    }
+#endif
     std::uint64_t words[sizeof(Mask) / 8], all = 0;
     std::memcpy(words, &mask, sizeof words);
     for (auto word : words) all |= word;

@@ -21,6 +21,8 @@ PAIRS = [
     (HausdorffDistanceMetric, monai.metrics.HausdorffDistanceMetric, {}),
     (HausdorffDistanceMetric, monai.metrics.HausdorffDistanceMetric, {"percentile": 95}),
     (HausdorffDistanceMetric, monai.metrics.HausdorffDistanceMetric, {"percentile": 37.5}),
+    (HausdorffDistanceMetric, monai.metrics.HausdorffDistanceMetric, {"directed": True}),
+    (HausdorffDistanceMetric, monai.metrics.HausdorffDistanceMetric, {"directed": True, "percentile": 60}),
     (SurfaceDistanceMetric, monai.metrics.SurfaceDistanceMetric, {}),
     (SurfaceDistanceMetric, monai.metrics.SurfaceDistanceMetric, {"symmetric": True}),
     (SurfaceDiceMetric, monai.metrics.SurfaceDiceMetric, {"class_thresholds": THRESHOLDS}),
@@ -110,6 +112,7 @@ def test_metrics_are_those_of_contour_distances(contour):
     for metric, expected in (
         (HausdorffDistanceMetric(**options), found.hd),
         (HausdorffDistanceMetric(percentile=95, **options), found.hd95),
+        (HausdorffDistanceMetric(percentile=95, directed=True, **options), found.hd95_to_truth),
         (SurfaceDistanceMetric(**options), found.prediction_to_truth),
         (SurfaceDistanceMetric(symmetric=True, **options), found.assd),
         (SurfaceDiceMetric([1.3] * 3, **options), found.nsd),
@@ -148,6 +151,7 @@ def test_metrics_take_what_monai_takes(make):
         (ValueError, "must be 0 or 1", torch.full((1, 1, 3, 3), torch.nan), torch.ones(1, 1, 3, 3), {}, {}),
         (ValueError, "y must be 0 or 1", torch.ones(1, 1, 3, 3), torch.full((1, 1, 3, 3), 2), {}, {}),
         (ValueError, "one shape", torch.ones(1, 1, 3, 3), torch.ones(1, 1, 3, 4), {}, {}),
+        (ValueError, "hold no sample", torch.ones(0, 1, 3, 3), torch.ones(0, 1, 3, 3), {}, {}),
         (TypeError, "y must be a tensor", torch.ones(1, 1, 3, 3), None, {}, {}),
         (ValueError, "2-D or 3-D", torch.ones(1, 1, 3), torch.ones(1, 1, 3), {}, {}),
         (ValueError, "distance_metric", None, None, {"distance_metric": "taxicab"}, {}),
@@ -163,8 +167,6 @@ def test_metrics_refuse(make, error, message, prediction, truth, options, call):
 
 
 def test_metrics_refuse_options_of_their_own():
-    with pytest.raises(ValueError, match="directed"):
-        HausdorffDistanceMetric(directed=True)
     with pytest.raises(ValueError, match="percentile"):
         HausdorffDistanceMetric(percentile=101)
     with pytest.raises(ValueError, match="class_thresholds must have one number for each of the 2 classes"):

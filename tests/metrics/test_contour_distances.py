@@ -13,7 +13,8 @@ from boundaryloss.metrics import ContourDistances, contour_distances
 
 CONTOURS = ("faces", "centers", "surfels")
 SPACINGS = {2: (0.7, 1.9), 3: (2.5, 0.8, 1.1)}
-DISTANCES = ("hd", "hd95", "hd95_pooled", "prediction_to_truth", "truth_to_prediction", "assd", "masd")
+DIRECTED = {"hd95_to_truth": "hd95_to_prediction", "prediction_to_truth": "truth_to_prediction"}
+DISTANCES = ("hd", "hd95", "hd95_pooled", *DIRECTED, *DIRECTED.values(), "assd", "masd")
 
 
 def compare(prediction, truth, **options):
@@ -92,6 +93,8 @@ def test_faces_are_measured_as_rectangles(prediction, truth, isotropic):
         "hd": distances.max(),
         "hd95": max(weighted_percentile(*side, 80) for side in sides),
         "hd95_pooled": weighted_percentile(distances, areas, 80),
+        "hd95_to_truth": weighted_percentile(*sides[0], 80),
+        "hd95_to_prediction": weighted_percentile(*sides[1], 80),
         "prediction_to_truth": means[0],
         "truth_to_prediction": means[1],
         "assd": np.average(distances, weights=areas),
@@ -195,7 +198,7 @@ def test_surfels_weigh_by_the_length_through_a_corner():
 def test_identical_masks_have_no_distance(contour, name):
     mask = gallery()[name]
     found = compare(mask, mask.clone(), contour=contour, tolerance=0.5)
-    assert [found[name] for name in DISTANCES] == [0] * 7
+    assert [found[name] for name in DISTANCES] == [0] * 9
     assert (found["nsd"], found["boundary_iou"]) == (1, 1)
     assert found["prediction_area"] == found["truth_area"] > 0
 
@@ -249,11 +252,8 @@ def test_prediction_and_truth_change_places(contour):
     generator = torch.Generator().manual_seed(6)
     prediction, truth = torch.rand(2, 9, 8, generator=generator) < 0.3
     forth, back = (compare(*pair, contour=contour) for pair in ((prediction, truth), (truth, prediction)))
-    back["prediction_to_truth"], back["truth_to_prediction"] = (
-        back["truth_to_prediction"],
-        back["prediction_to_truth"],
-    )
-    back["prediction_area"], back["truth_area"] = back["truth_area"], back["prediction_area"]
+    for one, other in {**DIRECTED, "prediction_area": "truth_area"}.items():
+        back[one], back[other] = back[other], back[one]
     assert forth == pytest.approx(back)
 
 

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from levels import at_every_level
 
 from boundaryloss.metrics import cpu, reference
 
@@ -31,6 +32,37 @@ def test_native_code_measures_what_the_definition_says(contour, shape, isotropic
                 assert of.percentile(percentile, interpolated=False) == pytest.approx(
                     true.percentile(percentile, interpolated=False)
                 )
+
+
+@pytest.mark.parametrize("contour", ["faces", "centers", "surfels"])
+@pytest.mark.parametrize("shape", [(1, 300), (300, 2), (2, 300, 2), (90, 1, 3), (40, 2, 270)])
+def test_native_code_finds_what_is_far(contour, shape):
+    spacing = [0.3, 1.9, 0.8][: len(shape)]
+    prediction, truth = torch.zeros(2, 1, 1, *shape, dtype=torch.bool)
+    prediction.flatten()[0] = truth.flatten()[-1] = truth.flatten()[0] = True
+    prediction.flatten()[prediction.numel() // 2 :: 97] = True
+    expected = reference.measure(prediction, truth, (0, 0, 1), contour, spacing, 1.0)
+    found = cpu.measure(prediction, truth, (0, 0, 1), contour, spacing, 1.0)
+    for side in ("to_truth", "to_prediction"):
+        of, true = getattr(found, side), getattr(expected, side)
+        for percentile in (5, 20, 60, 100):
+            assert of.percentile(percentile, interpolated=False) == pytest.approx(
+                true.percentile(percentile, interpolated=False)
+            )
+
+
+@pytest.mark.parametrize("contour", ["faces", "centers", "surfels"])
+def test_native_code_measures_alike_on_any_processor(contour):
+    generator = torch.Generator().manual_seed(10)
+    masks = torch.rand(2, 1, 1, 41, 60, 70, generator=generator) < 0.001
+
+    def numbers():
+        found = cpu.measure(*masks, (0, 0, 1), contour, [0.3, 1.1, 0.7], 2.0)
+        bands = torch.tensor([found.band_shared, found.band_either])
+        sides = (found.to_truth, found.to_prediction)
+        return torch.cat([*(part for side in sides for part in (side.values, side.areas)), bands])
+
+    at_every_level(numbers)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64])

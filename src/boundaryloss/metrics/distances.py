@@ -29,10 +29,14 @@ class ContourDistances:
 
     #: Hausdorff distance, the largest of all distances.
     hd: Tensor
-    #: The larger of the two directed percentiles (MONAI, surface-distance, MeshMetrics).
+    #: The percentile, the larger of the two directed ones (MONAI, surface-distance, MeshMetrics).
     hd95: Tensor
     #: The percentile of the distances in both directions together (MedPy, panoptica).
     hd95_pooled: Tensor
+    #: The percentile of the prediction's distances to the truth's contour.
+    hd95_to_truth: Tensor
+    #: The percentile of the truth's distances to the prediction's contour.
+    hd95_to_prediction: Tensor
     #: Mean distance of the prediction's contour to the truth's.
     prediction_to_truth: Tensor
     #: Mean distance of the truth's contour to the prediction's.
@@ -99,7 +103,7 @@ def contour_distances(
             1 each.
         tolerance: of `nsd`, and the width of the band of `boundary_iou`, in the unit of `spacing`.
         contour: `"faces"`, `"centers"` or `"surfels"`.
-        percentile: of `hd95` and `hd95_pooled`, 0 to 100.
+        percentile: of `hd95` and its kin, 0 to 100.
 
     Returns:
         `ContourDistances`, whose tensors are float32 `(batch, class)` on the device of `prediction`; of
@@ -114,9 +118,10 @@ def contour_distances(
     here it is nan, and counted. MedPy's HD95 is `hd95_pooled`. A distance that exceeds the `tolerance` by
     rounding only (1e-6 of it) is within it.
 
-    Masks are compared one after the other. On the CPU this takes 1/4 byte for a voxel of the image and 3 for
-    one of the box around both masks; on a GPU that Triton serves, with `"faces"`, about 60 bytes for a voxel
-    of the box. Masks on other devices are compared on the CPU.
+    Masks are compared one after the other. On the CPU this takes 1/4 byte for a voxel of the image, 3 for one
+    of the box around both masks, and, for each thread, 250 for one of a slice of that box; on a GPU that
+    Triton serves, with `"faces"`, about 60 bytes for a voxel of the box. Masks on other devices are compared
+    on the CPU.
 
     Example:
         A pixel, and two:
@@ -177,13 +182,15 @@ def _row(found: Comparison, tolerance: float, percentile: float, *, interpolated
     verdict = [float(exists == case) for case in ([False, True], [True, False], [False, False])]
     if not all(exists):
         share = 0.0 if any(exists) else nan
-        return [nan] * 7 + [share, share, *areas, *verdict]
+        return [nan] * 9 + [share, share, *areas, *verdict]
     both = found.to_truth + found.to_prediction
+    percentiles = [side.percentile(percentile, interpolated=interpolated) for side in sides]
     means = [side.mean() for side in sides]
     return [
         both.largest(),
-        max(side.percentile(percentile, interpolated=interpolated) for side in sides),
+        max(percentiles),
         both.percentile(percentile, interpolated=interpolated),
+        *percentiles,
         *means,
         both.mean(),
         sum(means) / 2,

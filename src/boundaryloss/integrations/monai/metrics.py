@@ -49,6 +49,8 @@ class _ContourMetric(CumulativeIterationMetric):
             raise ValueError(
                 f"y_pred and y must have one shape, got {tuple(prediction.shape)} and {tuple(truth.shape)}"
             )
+        if len(prediction) == 0:
+            raise ValueError("y_pred and y hold no sample; call the metric only on batches that do")
         if not self.include_background:
             prediction, truth = ignore_background(prediction, truth)
         spacing = kwargs.get("spacing")
@@ -82,7 +84,7 @@ class HausdorffDistanceMetric(_ContourMetric):
 
     With `contour="centers"` it is `monai.metrics.HausdorffDistanceMetric`, computed faster. The default,
     `"faces"`, weighs distances by the area of the contour, see `boundaryloss.metrics.contour_distances`.
-    The percentile is the larger of both directions.
+    The percentile is the larger of both directions, unless `directed`.
 
     Where one mask is empty the distance is inf, and so is its mean; where both are, it is nan and leaves the
     mean. MONAI does the same, but its percentile of a missed case is nan, so that misses leave the mean of
@@ -93,7 +95,7 @@ class HausdorffDistanceMetric(_ContourMetric):
         include_background: whether channel 0 counts; if it is the only one, it does.
         distance_metric: `"euclidean"`, no other.
         percentile: 0 to 100; None, the default, is the largest distance.
-        directed: False; MONAI's distances from the prediction to the truth alone are not offered.
+        directed: whether only distances from the prediction to the truth count.
         reduction: one of MONAI's reductions, `"mean"` by default.
         get_not_nans: whether `aggregate` also returns how many values were not nan.
         contour: `"faces"`, `"centers"` or `"surfels"`.
@@ -106,7 +108,7 @@ class HausdorffDistanceMetric(_ContourMetric):
 
     Raises:
         TypeError: `y_pred` or `y` is no tensor.
-        ValueError: a bad option, other values than 0 and 1, or two shapes.
+        ValueError: a bad option, other values than 0 and 1, two shapes, or no sample.
 
     Example:
         >>> import torch
@@ -130,18 +132,18 @@ class HausdorffDistanceMetric(_ContourMetric):
         contour: Literal["faces", "centers", "surfels"] = "faces",
     ) -> None:
         super().__init__(include_background, distance_metric, reduction, get_not_nans, contour)
-        if directed:
-            raise ValueError("directed=True is not offered; use MONAI's HausdorffDistanceMetric")
         if percentile is not None and not 0 <= percentile <= 100:
             raise ValueError(f"percentile must lie between 0 and 100, got {percentile}")
         self.percentile = percentile
+        self.directed = directed
 
     def _measure(self, prediction: Tensor, truth: Tensor, spacing: Any) -> Tensor:
         percentile = 100 if self.percentile is None else self.percentile
         found = contour_distances(
             prediction, truth, spacing=spacing, contour=self.contour, percentile=percentile
         )
-        return found.hd95.masked_fill((found.missed + found.false_alarm).bool(), torch.inf)
+        distance = found.hd95_to_truth if self.directed else found.hd95
+        return distance.masked_fill((found.missed + found.false_alarm).bool(), torch.inf)
 
 
 class SurfaceDistanceMetric(_ContourMetric):
@@ -165,7 +167,7 @@ class SurfaceDistanceMetric(_ContourMetric):
 
     Raises:
         TypeError: `y_pred` or `y` is no tensor.
-        ValueError: a bad option, other values than 0 and 1, or two shapes.
+        ValueError: a bad option, other values than 0 and 1, two shapes, or no sample.
 
     Example:
         A pixel, and two; one of its four sides lies inside the other, at distances of 0, 1/2 and 0:
@@ -217,8 +219,8 @@ class SurfaceDiceMetric(_ContourMetric):
 
     Raises:
         TypeError: `y_pred` or `y` is no tensor.
-        ValueError: a bad option, other values than 0 and 1, two shapes, or not one threshold for each
-            class.
+        ValueError: a bad option, other values than 0 and 1, two shapes, no sample, or not one threshold for
+            each class.
 
     Example:
         A pixel, and two; by the trapezoid rule 8.5 of their 10 sides lie within half a pixel of the other:
