@@ -54,7 +54,7 @@ def test_native_code_finds_what_is_far(contour, shape):
 @pytest.mark.parametrize("contour", ["faces", "centers", "surfels"])
 def test_native_code_measures_alike_on_any_processor(contour):
     generator = torch.Generator().manual_seed(10)
-    masks = torch.rand(2, 1, 1, 41, 60, 70, generator=generator) < 0.001
+    masks = (torch.rand(2, 1, 1, 41, 60, 70, generator=generator) < 0.001).unbind()
 
     def numbers():
         found = cpu.measure(*masks, (0, 0, 1), contour, [0.3, 1.1, 0.7], 2.0)
