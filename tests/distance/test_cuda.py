@@ -10,7 +10,8 @@ import torch
 from masks import gallery, label_maps
 
 from boundaryloss import distance_transform, signed_distance_map
-from boundaryloss.distance import cpu, reference, trials
+from boundaryloss.distance import cpu, devices, reference, trials
+from boundaryloss.losses import op as loss_op
 
 pytest.importorskip("triton")
 from boundaryloss.distance import cuda
@@ -145,6 +146,14 @@ def random_labels(seed, device):
     spacing = spacing[:1] * len(shape) if contour == "centers" else spacing
     dtype = draw(torch.uint8, torch.int16, torch.int32, torch.int64)
     return labels.to(device, dtype), classes, spacing, contour
+
+
+@on_gpu
+def test_kernels_serve_the_gpu(device):
+    """What comes from the CPU would be right as well, and pass all other tests."""
+    where = torch.zeros(1, device=device).device
+    for kernels in (devices.MAPS, devices.COMPONENTS, loss_op.KERNELS):
+        assert kernels.verdict(where) is None
 
 
 @on_gpu

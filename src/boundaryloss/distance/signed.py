@@ -65,8 +65,8 @@ def signed_distance_map(
             `num_classes` or `ignore_index` is no integer, or `spacing` is not made of numbers.
         ValueError: a label outside `0..C-1` (pass `ignore_index` if it marks unlabelled voxels), a
             shape that is neither 2-D nor 3-D space, an empty spatial axis, a bad `spacing`, or
-            anisotropic `spacing` with `contour="centers"` (use `"faces"`). On CUDA a bad label
-            fails as a device-side assertion instead, as it does in `cross_entropy`.
+            anisotropic `spacing` with `contour="centers"` (use `"faces"`). Where Triton kernels serve a
+            CUDA device a bad label fails as a device-side assertion, as it does in `cross_entropy`.
 
     The official code truncates to integers, knows no spacing, and treats a single 2-D image; with
     `contour="centers"` this function gives what it means to compute.

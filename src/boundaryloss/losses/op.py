@@ -7,7 +7,6 @@ kernel does not serve, plain torch computes both from the map.
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from boundaryloss.distance import op, reference
 from boundaryloss.distance.devices import Kernels
@@ -47,14 +46,15 @@ def _kernel(
 
 def plain(logits: Tensor, phi: Tensor, softmax: bool, as_distance: bool) -> tuple[Tensor, Tensor]:
     """Return the sum of probability times `phi`, the map of the last channels, and its gradient."""
-    others = logits.shape[1] - phi.shape[1]
-    phi = functional.pad(phi, (*[0, 0] * (phi.ndim - 2), others, 0))
+    counted = slice(logits.shape[1] - phi.shape[1], None)
     probabilities = probabilities_of(logits, "softmax" if softmax else "sigmoid")
-    products = probabilities * phi
+    products = probabilities[:, counted] * phi
     if softmax:
-        slope = products - probabilities * products.sum(1, keepdim=True)
+        slope = -probabilities * products.sum(1, keepdim=True)
+        slope[:, counted] += products
     else:
-        slope = products * (1 - probabilities)
+        slope = torch.zeros_like(probabilities)
+        slope[:, counted] = products * (1 - probabilities[:, counted])
     total = products.sum()
     return total - phi.clamp(max=0).sum() if as_distance else total, slope
 
