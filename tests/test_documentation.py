@@ -3,6 +3,7 @@
 import ast
 import doctest
 import importlib
+import math
 import re
 from pathlib import Path
 
@@ -109,3 +110,24 @@ def test_the_table_of_contour_distances_is_computed():
     faces = float(8 / speck.prediction_area), float(8 / (speck.prediction_area + speck.truth_area))
     for share in (*faces, float(4 / rim.prediction_area)):
         assert f"{100 * share:.2g} %" in page
+
+
+def test_the_table_of_finer_voxels_is_computed():
+    page = (ROOT / "docs/concepts/which-hd95.md").read_text()
+    names = {}
+    for snippet in SNIPPET.findall(page)[:2]:
+        exec(snippet, names)
+    rows = re.findall(r'^\| (balls|cubes) \| (\w+) \| `"(\w+)"` \|(.*) \|$', page, re.MULTILINE)
+    assert len(rows) == 16
+    for shape, number, contour, shown in rows:
+        found = (names["finer"][shape, contour, size] for size in (16, 32, 64))
+        assert shown.split(" |") == [_finer(one, shape, number) for one in found], (shape, number, contour)
+
+
+def _finer(found, shape, number):
+    if number == "area":
+        true = 4 * math.pi * 0.35**2 if shape == "balls" else 6 * 0.7**2
+        return f" {found.prediction_area.item() / true:.2f}"
+    if number == "HD":
+        return f" {found.hd.item() - 0.15 * (1 if shape == 'balls' else 3**0.5):.3f}"
+    return f" {found.prediction_to_truth.item() - 0.15:.3f}"

@@ -123,19 +123,6 @@ def test_faces_of_moved_planes_are_as_far_apart_as_they_moved(steps):
     assert found["truth_area"] == 2 * 40 * 40 + 4 * 40 * 12
 
 
-def test_faces_of_concentric_balls_converge_to_the_difference_of_radii():
-    errors = []
-    for size in (16, 32, 64):
-        step = 2.0 / size
-        axes = [(torch.arange(size) + 0.5) * step - 1] * 3
-        radius = sum(axis**2 for axis in torch.meshgrid(*axes, indexing="ij")).sqrt()
-        found = compare(radius < 0.6, radius < 0.9, spacing=step)
-        errors.append([abs(found[name] - 0.3) for name in ("hd", "hd95", "assd")])
-        assert max(errors[-1]) < 1.5 * step
-    for finer, coarser in itertools.pairwise(reversed(errors)):
-        assert sum(finer) < 0.7 * sum(coarser)
-
-
 def test_percentile_is_the_smallest_distance_that_covers_the_share():
     square, longer = torch.zeros(2, 1, 9, dtype=torch.bool)
     square[:, :4], longer[:, :8] = True, True
@@ -288,6 +275,54 @@ def test_boundary_iou_compares_the_bands_along_the_contours():
         compare(prediction, truth, tolerance=0.4)["boundary_iou"]
         != compare(prediction, truth)["boundary_iou"]
     )
+
+
+# ---- finer and finer voxels
+
+CENTRE = (0.013, -0.021, 0.008)  # of nothing in the grid
+TURN = {
+    2: torch.tensor([[4.0, 3.0], [-3.0, 4.0]]) / 5,
+    3: torch.tensor([[2.0, -1.0, 2.0], [2.0, 2.0, -1.0], [-1.0, 2.0, 2.0]]) / 3,
+}
+
+
+def shells(shape, axes, size, radii):
+    """Concentric balls, or turned cubes of these half widths, in [-1, 1]; and the size of a voxel."""
+    along = (torch.arange(size) + 0.5) * (2 / size) - 1
+    places = torch.stack(torch.meshgrid(*[along] * axes, indexing="ij"))
+    places -= torch.tensor(CENTRE[:axes]).view(-1, *[1] * axes)
+    turned = torch.tensordot(TURN[axes], places, 1)
+    radius = turned.norm(dim=0) if shape == "balls" else turned.abs().amax(0)
+    return *(radius < limit for limit in radii), 2 / size
+
+
+@pytest.mark.parametrize("contour", CONTOURS)
+@pytest.mark.parametrize("shape", ["balls", "cubes"])
+@pytest.mark.parametrize("axes", [2, 3])
+def test_distances_converge_with_the_size_of_a_voxel(contour, shape, axes):
+    farthest = 0.15 if shape == "balls" else 0.15 * axes**0.5
+    errors = []
+    for size in (16, 64) if axes == 3 else (32, 128):
+        inner, outer, step = shells(shape, axes, size, (0.35, 0.5))
+        found = compare(inner, outer, spacing=step, contour=contour)
+        assert abs(found["hd"] - farthest) < step
+        assert abs(found["hd95_to_truth"] - 0.15) < step
+        errors.append(abs(found["prediction_to_truth"] - 0.15))
+        assert errors[-1] < 0.75 * step
+    if contour != "centers":  # which begins with an error next to 0
+        assert errors[1] < 0.6 * errors[0]
+
+
+@pytest.mark.parametrize(
+    ("contour", "axes", "bias"),
+    [("faces", 2, 4 / np.pi), ("faces", 3, 1.5), ("surfels", 2, 1.055), ("surfels", 3, 1.089)],
+)
+def test_areas_keep_the_bias_of_their_steps(contour, axes, bias):
+    for size in (32, 64):
+        ball, _, step = shells("balls", axes, size, (0.7, 0.9))
+        true = 2 * np.pi * 0.7 if axes == 2 else 4 * np.pi * 0.7**2
+        found = compare(ball, ball, spacing=step, contour=contour)
+        assert found["truth_area"] / true == pytest.approx(bias, rel=0.02)
 
 
 # ---- wrong input
