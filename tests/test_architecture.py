@@ -22,7 +22,8 @@ MAY_IMPORT = {  # besides itself; downward in this list
     "integrations": {"public", "extras"},
     "files": {"extras"},
     "report.store": {"files"},
-    "scoring": {"extras", "distance", "files", "metrics", "report.store"},
+    "report.statistics": set(),
+    "scoring": {"extras", "distance", "files", "metrics", "report.statistics", "report.store"},
     "training.settings": {"files", "schedules"},
     "training.data": {"files", "distance", "signals", "training.settings"},
     "training.model": {"files", "distance", "losses", "scoring", "training.settings", "training.data"},
@@ -35,7 +36,7 @@ MAY_IMPORT = {  # besides itself; downward in this list
         "training.data",
         "training.model",
     },
-    "report": {"extras", "files", "report.store"},
+    "report": {"extras", "files", "report.statistics", "report.store"},
     "comparison": {
         "schedules",
         "extras",
@@ -80,6 +81,7 @@ FRAMEWORKS = {
     "signals": set(),
     "files": {"filelock", "imagecodecs", "nibabel", "numpy", "PIL", "tifffile", "tomli"},
     "report.store": set(),
+    "report.statistics": {"numpy", "scipy"},
     "training": {
         "lightning",
         "monai",
@@ -118,7 +120,7 @@ def imports(path):
 def room_of(module):
     """The room of a module such as `training.data.cases`; modules at the top are rooms of their own."""
     first, *rest = module.split(".")
-    if module == "report.store":
+    if module in ("report.store", "report.statistics"):
         return module
     if first != "training" or not rest:
         return first

@@ -33,6 +33,7 @@ PAGES = [
         "schedules",
         "scoring.cases",
         "scoring.lesions",
+        "scoring.summary",
         "scoring.thresholds",
         "training.model.networks",
         "integrations.lightning",

@@ -507,9 +507,19 @@ def _print_summary(rows: Sequence[Any], out: Path) -> None:
         table.add_column(name.replace("_", "\n"), justify="right", overflow="fold", vertical="bottom")
     for row in rows:
         values = [getattr(row, name) for name in SHOWN]
-        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in values))
+        table.add_row(*map(_cell, values))
+        for end in ("low", "high") if row.patients > 1 else ():
+            ends = (getattr(row, f"{name}_{end}", None) for name in SHOWN[1:])
+            table.add_row(end, *("" if value is None else _cell(value) for value in ends))
     Console().print(table)
+    if rows and rows[0].patients > 1:
+        drawn = "patients" if rows[0].patients < rows[0].cases else "cases"
+        click.echo(f"low, high: 95 % bootstrap interval over {rows[0].patients} {drawn}")
     click.echo(f"all measures: {out / 'summary.csv'}")
+
+
+def _cell(value: float) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 @contextmanager

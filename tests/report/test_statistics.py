@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from boundaryloss.report.statistics import by_unit, difference, holm, ratio, wilcoxon
+from boundaryloss.report.statistics import by_unit, difference, holm, intervals, ratio, wilcoxon
 
 
 def terms(values):
@@ -14,6 +14,14 @@ def test_ratio_by_hand():
     found, lesions = np.array([[1.0, 2.0], [0.0, 3.0]]), np.array([[2.0, 2.0], [1.0, 5.0]])
     np.testing.assert_allclose(ratio(np.stack([found, lesions])), [3 / 4, 3 / 6])
     assert np.isnan(ratio(np.zeros((2, 1, 3)))).all()
+
+
+def test_intervals_of_equal_units_are_the_value_and_of_one_unit_nothing():
+    terms = np.ones((2, 3, 5))
+    terms[0, 1] = 0.5
+    terms[1, 2] = 0  # nothing to divide by
+    (same, half, none), single = intervals(terms), intervals(terms[..., :1])
+    assert same == (1, 1) and half == (0.5, 0.5) and np.isnan(none).all() and np.isnan(single).all()
 
 
 def test_by_unit_adds_the_cases_of_a_patient():

@@ -10,7 +10,7 @@ from scipy import ndimage
 from boundaryloss.files.write import write_csv
 from boundaryloss.metrics import contour_distances
 from boundaryloss.metrics.distances import MetricContour
-from boundaryloss.scoring import case_metrics, objects_of, summarise
+from boundaryloss.scoring import case_metrics, objects_of
 
 
 def one(prediction, truth, spacing=None, **options):
@@ -156,25 +156,6 @@ def test_case_metrics_of_many_labels_are_those_of_each_alone(spacing):
             assert repr(replace(row, label=1)) == repr(alone)
 
 
-def test_summarise_states_over_how_many_cases():
-    empty, full = np.zeros((30, 40), np.uint8), block((30, 40), (3, 6), (3, 6))
-    pairs = [(full, full), (empty, full), (empty, empty), (full, empty)]
-    (summary,) = summarise(row for p, t in pairs for row in [one(p, t)])
-    assert (summary.cases, summary.cases_with_truth) == (4, 2)
-    assert (summary.dice, summary.dice_cases) == (1 / 3, 3)
-    assert (summary.hd95_mm, summary.hd95_cases) == (0.0, 1)
-    assert summary.hd95_penalised_mm == (50 + 50) / 4
-    assert (summary.missed, summary.false_alarms, summary.both_empty) == (1, 1, 1)
-    assert (summary.lesion_sensitivity, summary.false_lesions_per_image) == (0.5, 0.25)
-
-
-def test_summarise_of_a_label_that_never_occurs_is_nan_and_says_so():
-    empty = np.zeros((4, 4), np.uint8)
-    (summary,) = summarise([one(empty, empty)])
-    assert np.isnan(summary.dice) and summary.dice_cases == 0 and summary.both_empty == 1
-    assert np.isnan(summary.lesion_sensitivity)
-
-
 def test_write_csv_reads_back_and_leaves_the_old_file_on_failure(tmp_path):
     path = tmp_path / "rows.csv"
     write_csv(path, [{"a": 1, "b": float("nan")}])
@@ -221,22 +202,6 @@ def test_case_metrics_refuses_what_has_no_score(arguments, options, words):
         case_metrics(*arguments, **{"spacing": 1.0, **options})
 
 
-def test_case_metrics_and_summarise_name_what_they_take():
+def test_case_metrics_names_what_it_takes():
     with pytest.raises(TypeError, match="prediction: labels are integers or booleans, got float64"):
         case_metrics(MASK / 2, MASK, spacing=1.0)
-    with pytest.raises(TypeError, match="takes the rows of case_metrics, got dict"):
-        summarise([{"dice": 1.0}])
-
-
-@pytest.mark.parametrize("other", [{"contour": "centers"}, {"tolerance": 2.0}])
-def test_summarise_never_mixes_contours_or_tolerances(other):
-    rows = [one(MASK, MASK), one(MASK, MASK, **other)]
-    with pytest.raises(ValueError, match=r"different contours or tolerances: .*faces', 1\.0.*; summarise"):
-        summarise(rows)
-
-
-def test_summarise_boundary_iou_is_nan_where_the_tolerance_reaches_no_voxel():
-    fine, coarse, miss = one(MASK, MASK), one(MASK, MASK, (3.0, 3.0)), one(0 * MASK, MASK)
-    assert fine.boundary_iou == 1.0 and np.isnan(coarse.boundary_iou) and miss.boundary_iou == 0.0
-    assert summarise([fine, miss])[0].boundary_iou == 0.5
-    assert np.isnan(summarise([fine, coarse])[0].boundary_iou)

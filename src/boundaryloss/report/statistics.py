@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-RESAMPLES = 4000
+RESAMPLES, BLOCKS = 4000, 40
 LEVEL = 0.95
 SIGNIFICANT = 0.05
 
@@ -46,7 +46,9 @@ class Difference:
 def by_unit(terms: np.ndarray, units: Sequence[str]) -> np.ndarray:
     """Add the cases (last axis) that belong to the same unit."""
     _, index = np.unique(units, return_inverse=True)
-    return terms @ np.eye(index.max() + 1)[index]
+    sums = np.zeros((index.max() + 1, *terms.shape[:-1]))
+    np.add.at(sums, index, np.moveaxis(terms, -1, 0))
+    return np.moveaxis(sums, 0, -1)
 
 
 def ratio(terms: np.ndarray) -> np.ndarray:
@@ -84,6 +86,25 @@ def resample(seeds: int, units: int) -> tuple[np.ndarray, np.ndarray]:
     draws = (random.multinomial(n, np.full(n, 1 / n), size=RESAMPLES) for n in (seeds, units))
     shares, counts = draws
     return shares / seeds, counts.astype(float)
+
+
+def intervals(terms: np.ndarray) -> list[tuple[float, float]]:
+    """Return the interval of each measure of one method: a percentile bootstrap that draws units anew.
+
+    Args:
+        terms: (2, measure, unit).
+
+    Returns:
+        Low and high; nan of a single unit.
+    """
+    units = terms.shape[-1]
+    if units < 2:
+        return [(float("nan"), float("nan"))] * terms.shape[1]
+    random, values = np.random.default_rng(0), []
+    for _ in range(BLOCKS):  # not all at once: there may be thousands of units
+        counts = random.multinomial(units, np.full(units, 1 / units), size=RESAMPLES // BLOCKS)
+        values.append(_divide(*(terms @ counts.T)))
+    return [interval(of_measure) for of_measure in np.concatenate(values, axis=-1)]
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:

@@ -133,9 +133,14 @@ class LesionScores:
 class LabelScores:
     """Hold the summary of one label over all cases: a row of summary.csv.
 
+    Each mean has a 95 % interval, from ``_low`` to ``_high``: a percentile bootstrap of 4000 resamples that
+    draws whole patients anew, with a fixed seed. It is nan if there is one patient. With few patients, say
+    fewer than ten, it is too narrow.
+
     Attributes:
         label: What is judged.
         cases: Number of cases.
+        patients: Number of patients that they belong to, as far as their names tell.
         cases_with_truth: Number of cases whose truth holds the label.
         dice: Mean over the `dice_cases` in which it exists; nan if in none.
         dice_cases: Number of cases in which prediction or truth holds the label.
@@ -160,24 +165,47 @@ class LabelScores:
 
     label: int
     cases: int
+    patients: int
     cases_with_truth: int
     dice: float
+    dice_low: float
+    dice_high: float
     dice_cases: int
     hd95_mm: float
+    hd95_mm_low: float
+    hd95_mm_high: float
     hd95_cases: int
     hd95_penalised_mm: float
+    hd95_penalised_mm_low: float
+    hd95_penalised_mm_high: float
     missed: int
     false_alarms: int
     both_empty: int
     lesions: int
     lesion_sensitivity: float
+    lesion_sensitivity_low: float
+    lesion_sensitivity_high: float
     false_lesions_per_image: float
+    false_lesions_per_image_low: float
+    false_lesions_per_image_high: float
     lesion_precision: float
+    lesion_precision_low: float
+    lesion_precision_high: float
     lesion_f1: float
+    lesion_f1_low: float
+    lesion_f1_high: float
     hd95_pooled_mm: float
+    hd95_pooled_mm_low: float
+    hd95_pooled_mm_high: float
     assd_mm: float
+    assd_mm_low: float
+    assd_mm_high: float
     nsd: float
+    nsd_low: float
+    nsd_high: float
     boundary_iou: float
+    boundary_iou_low: float
+    boundary_iou_high: float
     tolerance_mm: float
     contour: Contour
 

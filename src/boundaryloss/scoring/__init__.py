@@ -12,10 +12,11 @@ require("train", __name__, "numpy", "scipy")
 
 if TYPE_CHECKING:
     from boundaryloss.report.store import CaseScores, LabelScores, LesionScores, OperatingPoint
-    from boundaryloss.scoring.cases import case_metrics, score_case, summarise
+    from boundaryloss.scoring.cases import case_metrics, score_case
     from boundaryloss.scoring.folders import evaluate
     from boundaryloss.scoring.lesions import lesion_metrics
     from boundaryloss.scoring.objects import objects_of, without_unlabelled
+    from boundaryloss.scoring.summary import summarise
     from boundaryloss.scoring.thresholds import THRESHOLDS, operating_points
 
 __all__ = [
@@ -36,10 +37,11 @@ __all__ = [
 
 _HOMES = {
     "report.store": ("CaseScores", "LabelScores", "LesionScores", "OperatingPoint"),
-    "scoring.cases": ("case_metrics", "score_case", "summarise"),
+    "scoring.cases": ("case_metrics", "score_case"),
     "scoring.folders": ("evaluate",),
     "scoring.lesions": ("lesion_metrics",),
     "scoring.objects": ("objects_of", "without_unlabelled"),
+    "scoring.summary": ("summarise",),
     "scoring.thresholds": ("THRESHOLDS", "operating_points"),
 }
 

@@ -1,18 +1,13 @@
-"""Metrics of one case and their summary; nothing hides an empty prediction.
+"""Scores of one case; misses are counted, and ``hd95_penalised_mm`` has a value for every case."""
 
-A mean over cases means little when cases without a value vanish from it: MONAI's HD95 of a total miss is nan
-and its ``aggregate`` drops nan, so that a network improves by finding nothing. Here every mean stands beside
-the number of cases it is over, misses are counted, and ``hd95_penalised_mm`` has a value for every case.
-"""
-
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from boundaryloss.metrics import contour_distances
-from boundaryloss.report.store import CaseScores, Contour, LabelScores, LesionScores
+from boundaryloss.report.store import CaseScores, Contour, LesionScores
 from boundaryloss.scoring.lesions import lesion_rows
 from boundaryloss.scoring.objects import Object, checked_options, compare_objects
 
@@ -96,42 +91,6 @@ def score_case(
     return cases, lesions
 
 
-def summarise(rows: Iterable[CaseScores]) -> list[LabelScores]:
-    """Summarise the rows of `case_metrics` over cases; the measures are listed under `LabelScores`.
-
-    Args:
-        rows: The rows of all cases.
-
-    Returns:
-        One row per label, by its number; of no rows, none.
-
-    Raises:
-        TypeError: The rows are not `CaseScores`.
-        ValueError: They were measured on different contours, or with different tolerances.
-
-    Example:
-        One lesion is found and one is missed. The mean HD95 leaves the miss out; the penalised one counts it
-        as the diagonal of the image of 3 x 4 mm:
-
-        >>> import numpy as np
-        >>> lesion, nothing = np.eye(3, 4, dtype=int), np.zeros((3, 4), int)
-        >>> rows = case_metrics(lesion, lesion, spacing=1.0) + case_metrics(nothing, lesion, spacing=1.0)
-        >>> (label,) = summarise(rows)
-        >>> label.missed, label.dice, label.hd95_mm, label.hd95_cases, label.hd95_penalised_mm
-        (1, 0.5, 0.0, 1, 2.5)
-    """
-    by_label: dict[int, list[CaseScores]] = {}
-    ways: set[tuple[str, float]] = set()
-    for row in rows:
-        if not isinstance(row, CaseScores):
-            raise TypeError(f"summarise takes the rows of case_metrics, got {type(row).__name__}")
-        by_label.setdefault(row.label, []).append(row)
-        ways.add((row.contour, row.tolerance_mm))
-    if len(ways) > 1:
-        raise ValueError(f"rows of different contours or tolerances: {sorted(ways)}; summarise each alone")
-    return [_summarise_label(label, by_label[label]) for label in sorted(by_label)]
-
-
 def _row(one: Object, name: str, tolerance: float, contour: Contour) -> CaseScores:
     """Return the scores of one object."""
     masks = [torch.from_numpy(mask)[None, None] for mask in (one.prediction, one.truth)]
@@ -162,41 +121,3 @@ def _row(one: Object, name: str, tolerance: float, contour: Contour) -> CaseScor
         contour=contour,
         predicted_lesions=predicted,
     )
-
-
-def _summarise_label(label: int, rows: Sequence[CaseScores]) -> LabelScores:
-    dice, distance = _existing(row.dice for row in rows), _existing(row.hd95_mm for row in rows)
-    lesions, predicted = sum(row.lesions for row in rows), sum(row.predicted_lesions for row in rows)
-    found, false = sum(row.lesions_found for row in rows), sum(row.false_lesions for row in rows)
-    return LabelScores(
-        label=label,
-        cases=len(rows),
-        cases_with_truth=sum(row.lesions > 0 for row in rows),
-        dice=_mean(dice),
-        dice_cases=len(dice),
-        hd95_mm=_mean(distance),
-        hd95_cases=len(distance),
-        hd95_penalised_mm=_mean([row.hd95_penalised_mm for row in rows]),
-        missed=sum(row.missed for row in rows),
-        false_alarms=sum(row.false_alarm for row in rows),
-        both_empty=sum(row.both_empty for row in rows),
-        lesions=lesions,
-        lesion_sensitivity=found / lesions if lesions else float("nan"),
-        false_lesions_per_image=false / len(rows),
-        lesion_precision=1 - false / predicted if predicted else float("nan"),
-        lesion_f1=2 * found / (lesions + found + false) if lesions + false else float("nan"),
-        assd_mm=_mean(_existing(row.assd_mm for row in rows)),
-        hd95_pooled_mm=_mean(_existing(row.hd95_pooled_mm for row in rows)),
-        nsd=_mean(_existing(row.nsd for row in rows)),
-        boundary_iou=_mean([row.boundary_iou for row in rows if not row.both_empty]),
-        tolerance_mm=rows[0].tolerance_mm,
-        contour=rows[0].contour,
-    )
-
-
-def _existing(values: Iterable[float]) -> list[float]:
-    return [value for value in values if not np.isnan(value)]
-
-
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if values else float("nan")

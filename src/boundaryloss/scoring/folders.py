@@ -109,7 +109,7 @@ def evaluate(
     if never := judge.never_predicted():
         on_note(f"no prediction has the label {never}; if the run was not to find it, judge with --labels")
 
-    from boundaryloss.scoring.cases import summarise
+    from boundaryloss.scoring.summary import summarise
 
     out.mkdir(parents=True, exist_ok=True)
     with atomic_write(out / MARK, "facts") as file:

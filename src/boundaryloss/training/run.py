@@ -98,7 +98,7 @@ def train(
             return []
         trainer.test(module, loaders, verbose=False)
         rows, lesions = scores.collect(data.test.names)
-        summary = summarise(rows)
+        summary = summarise(rows, data.patients)
         if trainer.is_global_zero:
             write_table(out / CASES, rows)
             write_table(out / LESIONS, lesions, LesionScores)
