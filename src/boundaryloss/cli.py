@@ -512,9 +512,10 @@ def _print_summary(rows: Sequence[Any], out: Path) -> None:
             ends = (getattr(row, f"{name}_{end}", None) for name in SHOWN[1:])
             table.add_row(end, *("" if value is None else _cell(value) for value in ends))
     Console().print(table)
-    if rows and rows[0].patients > 1:
-        drawn = "patients" if rows[0].patients < rows[0].cases else "cases"
-        click.echo(f"low, high: 95 % bootstrap interval over {rows[0].patients} {drawn}")
+    for row in rows[:1]:
+        drawn = "patients" if row.patients < row.cases else "cases"
+        interval = f"; low, high: 95 % bootstrap interval over {row.patients} {drawn}"
+        click.echo(f"contour: {row.contour}{interval if row.patients > 1 else ''}")
     click.echo(f"all measures: {out / 'summary.csv'}")
 
 
