@@ -10,7 +10,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from boundaryloss import BoundaryLoss, GradientRatio, Increase, LogBoundaryLoss, RegionBoundaryLoss
+from boundaryloss.losses import op
 from boundaryloss.losses.combined import EVERY
+from boundaryloss.losses.gradients import DIFFERENTIATION
 
 LABELS = torch.randint(0, 2, (2, 9, 11), generator=torch.Generator().manual_seed(1))
 
@@ -258,3 +260,18 @@ def test_gradient_ratio_after_a_schedule_and_back():
         into.load_state_dict(other.state_dict())
         assert into.epoch == 7
     assert float(schedule.weights[1]) == pytest.approx(0.07)
+
+
+def test_gradient_ratio_compiles_with_the_loss_as_an_op(monkeypatch):
+    """As on a GPU: `torch.func.grad`, which measures in compiled code, takes no op with its own gradient."""
+
+    def value_of(wrap=lambda criterion: criterion):
+        criterion = wrap(RegionBoundaryLoss(nn.CrossEntropyLoss(), BoundaryLoss(), GradientRatio(ramp=0)))
+        return criterion(new_logits(), LABELS).detach()
+
+    expected, launches = value_of(), []
+    monkeypatch.setattr(BoundaryLoss, "_is_ordinary", lambda *_: not DIFFERENTIATION.by_transform)
+    monkeypatch.setattr(op.KERNELS, "run", lambda *_: launches.append(1))
+    compiled = value_of(lambda loss: torch.compile(loss, fullgraph=True, backend="aot_eager", dynamic=False))
+    torch.testing.assert_close(compiled, expected)
+    assert launches and not DIFFERENTIATION.by_transform

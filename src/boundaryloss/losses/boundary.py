@@ -15,6 +15,7 @@ from boundaryloss.losses.functional import (
     minus_truth,
     probabilities_of,
 )
+from boundaryloss.losses.gradients import DIFFERENTIATION
 from boundaryloss.losses.target import Objects
 
 
@@ -121,6 +122,7 @@ class BoundaryLoss(MapLoss):
         return (
             valid is None
             and logits.device.type != "cpu"
+            and not DIFFERENTIATION.by_transform
             and logits.dtype in (torch.float32, torch.float16, torch.bfloat16)
             and logits.shape[1] <= op.MOST_CHANNELS
             and logits.numel() > 0

@@ -6,6 +6,14 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+
+class _Differentiation:
+    """Whether compiled code is in `torch.func.grad`, which takes no op that brings its own gradient."""
+
+    by_transform = False
+
+
+DIFFERENTIATION = _Differentiation()
 Logits = TypeVar("Logits", Tensor, list[Tensor])  # of one level, or of several
 
 
@@ -23,7 +31,9 @@ def gradient_norm(term: Callable[[Logits], Tensor], logits: Logits) -> Tensor:
         return term(levels).sum()  # pyright: ignore[reportArgumentType]
 
     if torch.compiler.is_compiling():
+        DIFFERENTIATION.by_transform = True
         gradient = torch.func.grad(value)(first)  # `autograd.grad` would break the graph
+        DIFFERENTIATION.by_transform = False
     else:
         with torch.enable_grad():
             total = value(first.requires_grad_())
