@@ -54,6 +54,7 @@ test-sanitized: $(INSTALLED)
 	    > $$($(SANITIZED)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/others.pth
 	@$(SANITIZED)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps . \
 	    --config-settings=cmake.define.BOUNDARYLOSS_SANITIZE=ON --config-settings=build-dir=$(SANITIZED)/build
+	@test -n "$$(find $(SANITIZED)/build -name '_native*.so')" || { echo "the native code was not built"; exit 1; }
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	    $(SANITIZED)/bin/python -m pytest -q tests/distance tests/metrics tests/losses/test_lesion_balance.py -m "not slow and not gpu" -p no:cacheprovider
@@ -105,6 +106,7 @@ $(INSTALLED): pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
 	@echo "Installing into $(VENV): a few minutes the first time"
 	@$(PIP_INSTALL) "torch>=2.4"
 	@$(PIP_INSTALL) --editable ".[dev]"
+	@$(BIN)/python -c "from boundaryloss.distance import _native" || { echo "the native code was not built; to see why: $(BIN)/python -m pip install -v --no-deps --editable ."; exit 1; }
 	@touch $@
 
 clean:

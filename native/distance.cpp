@@ -233,7 +233,9 @@ void distance_transform(const LabelMaps& maps, const Settings& settings, float* 
             image.labels = static_cast<const std::uint8_t*>(map_data(maps, batch, map, 1));
         else
             narrow_map(maps, batch, map, settings, 0, bytes);
-        kernels().distance_transform(image, metric, team, out + item * voxels);
+        float* const to = out + item * voxels;
+        if (!kernels().distance_transform(image, metric, team, to))
+            std::fill(to, to + voxels, std::numeric_limits<float>::infinity());
     });
 }
 

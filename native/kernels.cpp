@@ -18,8 +18,6 @@
 
 #include "kernels.h"
 
-#include <limits>
-
 #include "rows.h"
 #include "search.h"
 #include "vectors.h"
@@ -132,7 +130,7 @@ private:
     static size_t longest(const Image& image) { return std::max(image.depth, image.height); }
 
     std::unique_ptr<Floats[]> outside_, inside_;  // heights of a block
-    std::vector<int> every_row_;
+    Vector<int> every_row_;
     std::vector<Found> found_;
 };
 
@@ -154,7 +152,7 @@ public:
     // False, and nothing is written, if the class is nowhere.
     template <class Finish>
     bool run(std::uint8_t label, float* out) {
-        std::vector<std::uint8_t> holds(image_.height);
+        Vector<std::uint8_t> holds(image_.height);
         if (image_.depth > 1)
             team_.each(image_.height, [&](size_t y, int worker) {
                 holds[y] = slice<typename Finish::Before>(label, y, workers_[worker], out);
@@ -183,7 +181,7 @@ public:
 
 private:
     // x pass over the next rows of an image.
-    void rows(std::uint8_t label, size_t y, Worker& worker, float* out, std::vector<std::uint8_t>& holds) {
+    void rows(std::uint8_t label, size_t y, Worker& worker, float* out, Vector<std::uint8_t>& holds) {
         const size_t count = std::min(rows_at_once, image_.height - y);
         worker.row_pass.run({image_.row(0, y), image_.width, count, image_.width, &info_[y], 1}, label,
                             metric_.x, worker.field.get(), stride_);
@@ -228,9 +226,8 @@ void signed_distance(const Image& image, int first, int count, const Metric& met
     }
 }
 
-void distance_transform(const Image& image, const Metric& metric, Team& team, float* out) {
-    if (!Map(image, metric, team).run<OutsideOnly>(0, out))
-        std::fill(out, out + image.size(), std::numeric_limits<float>::infinity());
+bool distance_transform(const Image& image, const Metric& metric, Team& team, float* out) {
+    return Map(image, metric, team).run<OutsideOnly>(0, out);
 }
 
 }  // namespace

@@ -40,8 +40,8 @@ struct Metric {
 struct Kernels {
     // Signed maps of classes [first, first + count), one plane each.
     void (*signed_distance)(const Image&, int first, int count, const Metric&, Team&, float* out);
-    // Distance to the nearest voxel of class 0.
-    void (*distance_transform)(const Image&, const Metric&, Team&, float* out);
+    // Distance to the nearest voxel of class 0; false, and nothing is written, if there is none.
+    bool (*distance_transform)(const Image&, const Metric&, Team&, float* out);
     const Nearest* nearest;
 };
 

@@ -239,7 +239,7 @@ public:
 
 private:
     ShortRuns short_runs_;
-    std::vector<size_t> short_rows_;
+    Vector<size_t> short_rows_;
     bool expect_short_ = false;  // as the last rows were
 };
 

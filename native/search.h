@@ -57,7 +57,7 @@ public:
     }
 
 private:
-    std::vector<int> position_, next_;
+    Vector<int> position_, next_;
 };
 
 // Between which sources the lanes of a row have their minima, and how many rows away at most.

@@ -4,7 +4,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <utility>
+#include <vector>
 
 #ifdef __SSE4_1__
 #include <immintrin.h>
@@ -13,6 +15,21 @@
 namespace boundaryloss::LEVEL {
 
 namespace {
+
+// Memory and vectors of this level alone: a function of std::vector<int> that the compiler does not inline has
+// one name in all levels, and the linker might give the best level's to all of them.
+template <class Item>
+struct Own : std::allocator<Item> {
+    Own() = default;
+    template <class Other>
+    Own(const Own<Other>&) {}
+    template <class Other>
+    struct rebind {
+        using other = Own<Other>;
+    };
+};
+template <class Item>
+using Vector = std::vector<Item, Own<Item>>;
 
 #if defined(__AVX512F__)
 constexpr int lanes = 16;

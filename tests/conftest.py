@@ -5,7 +5,6 @@ import signal
 
 import numpy as np
 import pytest
-from PIL import Image
 
 EXPERIMENT = """\
 title = "Squares & <circles>"
@@ -39,6 +38,8 @@ def pytest_collectstart():
 
 def write_squares(folder):
     """Seven patients of two slices each, a bright square in all but the last slice."""
+    from PIL import Image
+
     rng = np.random.default_rng(0)
     for kind in ("images", "masks"):
         (folder / kind).mkdir(parents=True)

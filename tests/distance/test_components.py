@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-import scipy.ndimage
 import torch
 from levels import at_every_level
 from masks import gallery
 
 from boundaryloss.distance import op, reference, trials
+
+ndimage = pytest.importorskip("scipy.ndimage")
 
 try:
     from boundaryloss.distance import cuda_components
@@ -23,7 +24,7 @@ def by_scipy(masks):
     labels = np.zeros(masks.shape, dtype=np.int32)
     for image in np.ndindex(*masks.shape[:2]):
         mask = masks[image].numpy()
-        found, count = scipy.ndimage.label(mask, np.ones((3,) * mask.ndim))
+        found, count = ndimage.label(mask, np.ones((3,) * mask.ndim))
         first = np.zeros(count + 1, dtype=np.int32)
         number, where = np.unique(found, return_index=True)
         first[number] = where + 1

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import scipy.ndimage
 import torch
 from levels import at_every_level
 from torch.nn.functional import one_hot, softplus
@@ -10,6 +9,8 @@ from torch.nn.functional import one_hot, softplus
 from boundaryloss import LogBoundaryLoss, signed_distance_map
 from boundaryloss.distance import op, reference
 from boundaryloss.losses import lesions
+
+ndimage = pytest.importorskip("scipy.ndimage")
 
 
 def blobs(shape=(2, 24, 26), classes=3, seed=0):
@@ -46,7 +47,7 @@ def by_formula(log_odds, phi, saturation=2.0):
         size, inside = (phi[:, c].abs() / saturation).tanh(), phi[:, c] < 0
         lesions = []
         for b, image in enumerate(inside.numpy()):
-            found, count = scipy.ndimage.label(image, np.ones((3,) * image.ndim))
+            found, count = ndimage.label(image, np.ones((3,) * image.ndim))
             lesions += [(b, torch.from_numpy(found == k)) for k in range(1, count + 1)]
         totals = [size[b][lesion].sum() for b, lesion in lesions]
         for (b, lesion), total in zip(lesions, totals, strict=True):
@@ -81,8 +82,8 @@ def test_lesion_balance_gives_every_lesion_the_same_total():
     assert (scaled[labels == 0] == 1).all()
     totals = []
     for image, mask in zip(scaled, labels.numpy(), strict=True):
-        found, count = scipy.ndimage.label(mask, np.ones((3, 3)))
-        totals += list(scipy.ndimage.sum_labels(image, found, range(1, count + 1)))
+        found, count = ndimage.label(mask, np.ones((3, 3)))
+        totals += list(ndimage.sum_labels(image, found, range(1, count + 1)))
     assert len(totals) > 5
     assert totals == pytest.approx([totals[0]] * len(totals))
     assert sum(totals) == pytest.approx(-0.5 * int(labels.sum()))  # and the inside of the batch its own
@@ -112,7 +113,7 @@ def test_lesion_balance_looks_at_overlapping_masks_one_by_one():
 def test_lesion_balance_takes_the_mean_over_the_batch():
     one, other = blobs((1, 24, 26), 2), blobs((1, 24, 26), 2, seed=5)
     both = torch.where(torch.cat([one, other])[:, None] == 1, -1.0, 1.0)
-    totals = [scipy.ndimage.label(m.numpy(), np.ones((3, 3)))[1] for m in (one[0], other[0])]
+    totals = [ndimage.label(m.numpy(), np.ones((3, 3)))[1] for m in (one[0], other[0])]
     mean = int((both < 0).sum()) / sum(totals)
     inside = both[1:] < 0
     ratio = lesion_factors(both, None)[1:][inside] / lesion_factors(both[1:], None)[inside]
