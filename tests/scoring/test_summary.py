@@ -57,6 +57,8 @@ def test_summarise_boundary_iou_is_nan_where_the_tolerance_reaches_no_voxel():
 def test_summarise_names_what_it_takes():
     with pytest.raises(TypeError, match="takes the rows of case_metrics, got dict"):
         summarise([{"dice": 1.0}])  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="patients has no patient for the case 'b'"):
+        summarise(scored([0.5, 0.5], "ab"), patients={"a": "p1"})
 
 
 def scored(dice, names):

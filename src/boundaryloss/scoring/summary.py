@@ -31,7 +31,8 @@ def summarise(rows: Iterable[CaseScores], patients: Mapping[str, str] | None = N
 
     Raises:
         TypeError: The rows are not `CaseScores`.
-        ValueError: They were measured on different contours, or with different tolerances.
+        ValueError: They were measured on different contours or with different tolerances, or `patients` lacks
+            a case.
 
     Example:
         One lesion is found and one is missed. The mean HD95 leaves the miss out; the penalised one counts it
@@ -56,8 +57,10 @@ def summarise(rows: Iterable[CaseScores], patients: Mapping[str, str] | None = N
         ways.add((row.contour, row.tolerance_mm))
     if len(ways) > 1:
         raise ValueError(f"rows of different contours or tolerances: {sorted(ways)}; summarise each alone")
-    if patients is None:
-        patients = group_names([row.name for of_label in by_label.values() for row in of_label if row.name])
+    names = [row.name for of_label in by_label.values() for row in of_label if row.name]
+    patients = group_names(names) if patients is None else patients
+    if lacking := [name for name in names if name not in patients]:
+        raise ValueError(f"patients has no patient for the case {lacking[0]!r}; give one for every case")
     return [_summarise_label(label, by_label[label], patients) for label in sorted(by_label)]
 
 
