@@ -7,6 +7,7 @@
 # make test-sanitized  the distance maps under the address and undefined-behaviour sanitizers
 # make bench  times the distance maps beside those of other packages
 # make bench-metrics   times the distances between contours beside those of other packages
+# make bench-evaluate  times `evaluate` beside the reading of its files
 # make test-frameworks  trains and predicts with nnU-Net, and with smp, in an environment of its own
 # make test-gpu bench-gpu  tests and times the kernels on the GPU; with a Python of your own:
 #             make test-gpu bench-gpu INSTALLED= BIN=/path/to/bin
@@ -19,7 +20,7 @@ FRAMEWORKS := build/frameworks
 INSTALLED := $(VENV)/.installed
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo docs test test-slow test-without-native test-frameworks test-gpu test-levels test-sanitized check lint bench bench-gpu bench-metrics clean
+.PHONY: demo docs test test-slow test-without-native test-frameworks test-gpu test-levels test-sanitized check lint bench bench-gpu bench-metrics bench-evaluate clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -88,6 +89,9 @@ bench-metrics: $(INSTALLED)
 	$(PIP_INSTALL) --no-deps medpy surface-distance
 	$(PIP_INSTALL) absl-py simpleitk pymeshmetrics
 	$(BIN)/python benchmarks/bench_metrics.py
+
+bench-evaluate: $(INSTALLED)
+	$(BIN)/python benchmarks/bench_evaluate.py
 
 docs: $(INSTALLED)
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env docs build/docs

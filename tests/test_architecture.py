@@ -23,7 +23,7 @@ MAY_IMPORT = {  # besides itself; downward in this list
     "files": {"extras"},
     "report.store": {"files"},
     "report.statistics": set(),
-    "scoring": {"extras", "distance", "files", "metrics", "report.statistics", "report.store"},
+    "scoring": {"extras", "signals", "distance", "files", "metrics", "report.statistics", "report.store"},
     "training.settings": {"files", "schedules"},
     "training.data": {"files", "distance", "signals", "training.settings"},
     "training.model": {"files", "distance", "losses", "scoring", "training.settings", "training.data"},

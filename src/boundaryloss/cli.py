@@ -333,6 +333,7 @@ def predict(
     help="Measure distances on the faces between voxels, on voxel centres as MONAI and MedPy do, or on "
     "surfels as DeepMind's surface-distance does.",
 )
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Cases at a time.")
 @click.option("--skip-bad", is_flag=True, help="Leave bad cases out, named and counted, instead of stopping.")
 def evaluate(
     predictions: Path,
@@ -346,12 +347,13 @@ def evaluate(
     threshold: float | None,
     tolerance: float,
     contour: Any,
+    jobs: int,
     skip_bad: bool,
 ) -> None:
     """Compare label files with the truth, case by case and in summary.
 
     Labels are judged one by one; regions that the dataset.json of nnU-Net declares, region by region, each
-    named by its value of regions_class_order.
+    named by its value of regions_class_order. Where that file is, nnU-Net's summary.json is written, too.
     """
     from boundaryloss.scoring import evaluate as evaluate_folders
 
@@ -370,6 +372,7 @@ def evaluate(
             ignore=ignore,
             threshold=threshold,
             split=split,
+            jobs=jobs,
             on_bad=on_bad,
             on_note=functools.partial(click.echo, err=True),
             progress=progress,

@@ -1,5 +1,7 @@
 import csv
 import json
+import multiprocessing
+import os
 import subprocess
 import sys
 
@@ -13,7 +15,7 @@ from boundaryloss.files.errors import UserError
 from boundaryloss.files.read import read_label_map
 from boundaryloss.files.write import write_labels
 from boundaryloss.report.store import LesionScores, read_table
-from boundaryloss.scoring import evaluate, pairs
+from boundaryloss.scoring import evaluate, judge, pairs
 
 
 @pytest.fixture
@@ -352,3 +354,98 @@ def test_evaluate_refuses_settings_that_judge_nothing(folders, setting, words):
     with pytest.raises(UserError, match=words):
         run(folders, **setting)
     assert not (folders / "out").exists()
+
+
+def test_evaluate_writes_the_same_tables_with_several_processes(tmp_path):
+    rng = np.random.default_rng(0)
+    for folder in ("truth", "predictions"):
+        write(tmp_path / folder, **{name: rng.integers(0, 3, (9, 9)) for name in "abcd"})
+    write(tmp_path / "truth", d=np.zeros((8, 9)))  # of another shape
+    said = {}
+    for jobs, out in ((1, "one"), (2, "two")):
+        said[out] = bad, done = [], []
+        options = {"jobs": jobs, "on_bad": bad.append, "progress": lambda *step, done=done: done.append(step)}
+        evaluate(tmp_path / "predictions", tmp_path / "truth", tmp_path / out, **options)
+    assert said["one"] == said["two"] and len(said["one"][0]) == 1
+    tables = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert "lesions.csv" in tables
+    for name in tables:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    with pytest.raises(UserError, match=r"d\.png: shape"):
+        run(tmp_path, jobs=2)
+    assert not (tmp_path / "out").exists() and not multiprocessing.active_children()
+
+
+def test_evaluate_says_that_a_process_was_killed(folders, monkeypatch):
+    monkeypatch.setattr(judge, "_start", os._exit)  # what a new process begins with
+    with pytest.raises(UserError, match=r"a process was killed.*fewer --jobs"):
+        run(folders, jobs=2)
+    assert not (folders / "out").exists()
+
+
+def test_evaluate_refuses_no_process(folders):
+    with pytest.raises(UserError, match="jobs 0: give the number"):
+        run(folders, jobs=0)
+
+
+def two_cases(path, labels, **more):
+    """A dataset with two volumes of 12 voxels, and predictions of them."""
+    data = nnunet(path / "data", 2, labels=labels, **more)
+    truths = ([1, 1, 2, 2, 0, 0, 3, 3, 0, 0, 0, 0], [0] * 12)
+    predictions = ([1, 2, 2, 0, 1, 0, 1, 0, 0, 0, 0, 0], [0] * 11 + [1])
+    for where, volumes in ((data / "labelsTr", truths), (path / "predictions", predictions)):
+        for index, values in enumerate(volumes):
+            save(where / f"c{index}.nii.gz", np.array(values, np.uint8).reshape(3, 2, 2))
+    return data
+
+
+def test_evaluate_writes_the_summary_of_nnunet(tmp_path):
+    data = two_cases(tmp_path, {"background": 0, "a": 1, "b": 2, "never": 4, "ignore": 3})
+    evaluate(tmp_path / "predictions", data, tmp_path / "out")
+    summary = json.loads((tmp_path / "out/summary.json").read_text(), parse_constant=pytest.fail)
+    first, second = summary["metric_per_case"]
+    assert first["reference_file"] == str(data / "labelsTr/c0.nii.gz")
+    assert first["prediction_file"] == str(tmp_path / "predictions/c0.nii.gz")
+    assert list(first["metrics"]) == ["1", "2", "4"]
+    counts = {"TP": 1, "FP": 1, "FN": 1, "TN": 7, "n_pred": 2, "n_ref": 2}  # of 10 labelled voxels
+    assert first["metrics"]["1"].items() >= {"Dice": 0.5, "IoU": 1 / 3, **counts}.items()
+    assert second["metrics"]["2"].items() >= {"Dice": None, "TN": 12, "hd95_mm": None}.items()
+    assert summary["mean"]["1"].items() >= {"Dice": 0.25, "TP": 0.5, "FP": 1, "TN": 9}.items()
+    assert summary["mean"]["2"]["Dice"] == 0.5  # of the case that has the label
+    assert summary["mean"]["4"]["Dice"] is None and summary["foreground_mean"]["Dice"] is None
+    assert summary["foreground_mean"]["n_ref"] == (1 + 1 + 0) / 3
+    assert first["metrics"]["1"]["hd95_mm"] == float(row_of(tmp_path, "c0", 1)["hd95_mm"])
+    evaluate(tmp_path / "predictions", data, tmp_path / "out", labels=(2,))
+    assert [*json.loads((tmp_path / "out/summary.json").read_text())["mean"]] == ["2"]
+
+
+def test_evaluate_calls_regions_as_nnunet_does(tmp_path):
+    labels = {"background": 0, "whole": [1, 2], "core": [2], "edge": 3}
+    data = two_cases(tmp_path, labels, regions_class_order=[1, 2, 3])
+    evaluate(tmp_path / "predictions", data, tmp_path / "out")
+    mean = json.loads((tmp_path / "out/summary.json").read_text())["mean"]
+    assert {key: table["TP"] for key, table in mean.items()} == {"(1, 2)": 1.5, "(2,)": 0.5, "3": 0}
+
+
+def test_evaluate_finds_the_dataset_json_of_nnunet(tmp_path):
+    data = two_cases(tmp_path, {"background": 0, "a": 1, "b": 2, "ignore": 3})
+    (data / "labelsTr").rename(data / "gt_segmentations")  # as in nnUNet_preprocessed
+    model = tmp_path / "model"
+    (model / "fold_0").mkdir(parents=True)
+    (tmp_path / "predictions").rename(model / "fold_0/validation")
+    (model / "fold_0/validation/c0.npz").write_bytes(b"")
+    (model / "fold_0/validation/c0.pkl").write_bytes(b"")
+    (model / "fold_0/validation/summary.json").write_text("{}")
+    both = []
+    for _ in range(2):
+        evaluate(model / "fold_0/validation", data / "gt_segmentations", tmp_path / "out")
+        both.append((tmp_path / "out/summary.json").read_text())
+        if (data / "dataset.json").exists():
+            (data / "dataset.json").rename(model / "dataset.json")
+            (model / "plans.json").write_text("{}")
+    assert both[0] == both[1] and not (data / "dataset.json").exists()
+
+
+def test_evaluate_writes_no_summary_of_nnunet_without_its_labels(folders):
+    run(folders)
+    assert sorted(path.suffix for path in (folders / "out").iterdir()) == [".csv", ".csv", ".csv", ".json"]

@@ -197,7 +197,7 @@ def test_predict_takes_the_split_and_tells_what_was_trained_on(run, noise, tmp_p
     with pytest.raises(UserError, match="no image has the name of a test case"):
         predict(run, noise, tmp_path / "none", split="test")
     (copy / "splits.json").write_text('{"train": 3}')
-    with pytest.raises(UserError, match=r"splits\.json is damaged"):
+    with pytest.raises(UserError, match=r"splits\.json: must be"):
         predict(copy, noise, tmp_path / "damaged")
     assert not (tmp_path / "none").exists() and not (tmp_path / "damaged").exists()
 

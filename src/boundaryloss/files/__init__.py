@@ -8,6 +8,7 @@ require("train", __name__, "filelock", "imagecodecs", "nibabel", "numpy", "PIL",
 if sys.version_info < (3, 11):
     require("train", __name__, "tomli")
 
+from boundaryloss.files.dataset_json import Description, read_description
 from boundaryloss.files.directories import (
     check_free,
     check_new,
@@ -33,6 +34,7 @@ from boundaryloss.files.read import (
     scaled_by_type,
     stem,
 )
+from boundaryloss.files.splits import is_names, read_split
 from boundaryloss.files.text import is_file, read_json, read_toml
 from boundaryloss.files.write import atomic_write, make_folder, write_csv, write_labels
 
@@ -41,6 +43,7 @@ __all__ = [
     "IGNORE",
     "TIFF",
     "Case",
+    "Description",
     "Layout",
     "UserError",
     "atomic_write",
@@ -58,6 +61,7 @@ __all__ = [
     "group_names",
     "holds_json",
     "is_file",
+    "is_names",
     "is_nifti",
     "list_files",
     "locked",
@@ -66,12 +70,14 @@ __all__ = [
     "nifti_bytes",
     "prepare_directory",
     "read_affine",
+    "read_description",
     "read_image",
     "read_json",
     "read_label_map",
     "read_labels",
     "read_layout",
     "read_raw",
+    "read_split",
     "read_toml",
     "reading",
     "same_grid",

@@ -19,6 +19,7 @@ from boundaryloss.files.names import check_names
 from boundaryloss.files.read import SUFFIXES, stem
 
 JUNK = ("thumbs.db", "desktop.ini")  # what Windows leaves in folders; macOS begins its files with a dot
+MORE = (".npz", ".pkl")  # probabilities, which nnU-Net writes beside the labels of the same name
 PAIRS = (("images", "masks"), ("imagesTs", "labelsTs"), ("imagesTr", "labelsTr"))
 CHANNEL = re.compile(r"(.+)_(\d{4})$")  # how nnU-Net ends the name of an image
 
@@ -133,9 +134,12 @@ def list_files(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; check the path (a data folder has images/ and masks/)")
     files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
+    there = sorted(folder.iterdir())
+    known = {stem(path) for path in there if path.name.lower().endswith(SUFFIXES)}
+    for path in there:
         junk = path.name.startswith(".") or path.name.lower() in JUNK
-        if junk or path.is_dir() or path.suffix == ".json":
+        more = path.suffix in MORE and path.stem in known
+        if junk or more or path.is_dir() or path.suffix == ".json":
             continue
         _check_format(path)
         if stem(path) in files:

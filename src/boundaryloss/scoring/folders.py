@@ -1,23 +1,19 @@
-"""A folder of predictions against a folder of truths -> cases.csv, lesions.csv and summary.csv."""
+"""A folder of predictions against a folder of truths -> tables, and the summary.json of nnU-Net."""
 
 import json
 import os
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 
 from boundaryloss.files import (
-    Layout,
     UserError,
     atomic_write,
-    check_label_values,
-    checked_spacing,
     looks_void,
     read_label_map,
-    read_layout,
     reading,
 )
 from boundaryloss.report.store import (
@@ -29,6 +25,14 @@ from boundaryloss.report.store import (
     LabelScores,
     LesionScores,
     write_table,
+)
+from boundaryloss.scoring.judge import Judge, Judged, judge_all
+from boundaryloss.scoring.nnunet import (
+    SUMMARY_JSON,
+    case_record,
+    find_description,
+    label_keys,
+    write_summary_json,
 )
 from boundaryloss.scoring.pairs import Pair, find_pairs
 
@@ -48,6 +52,7 @@ def evaluate(
     ignore: int | None = None,
     threshold: float | None = None,
     split: str | None = None,
+    jobs: int = 1,
     on_bad: Callable[[str], None] | None = None,
     on_note: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int, str], None] = lambda done, total, text: None,
@@ -62,7 +67,9 @@ def evaluate(
         predictions: Folder of predicted label files.
         truth: Folder of true label files, or a data folder with ``masks`` or ``labelsTr`` inside.
         out: Folder for ``cases.csv``, ``lesions.csv`` and ``summary.csv``: new, or that of an earlier
-            evaluation of the same two folders on the same contour, whose tables are replaced.
+            evaluation of the same two folders on the same contour, whose tables are replaced. If a
+            dataset.json of nnU-Net declares the labels, nnU-Net's ``summary.json`` is written too, with the
+            distances added; what has no value is null in it.
         spacing: Size of a voxel in mm. Default: as a NIfTI file of the pair says, else one.
         allow_missing: Judge only the cases that have a prediction. By default a truth without one is an
             error, because a forgotten case is not a found lesion.
@@ -73,6 +80,8 @@ def evaluate(
         threshold: Values above it are 1 and all others 0, as in training. Predictions that hold nothing but 0
             and 1, as those of `predict`, stay as they are.
         split: Judge the cases only that splits.json has in this list: ``train`` or ``test``.
+        jobs: Number of processes; the tables are the same with any number. With more than one, a script
+            needs ``if __name__ == "__main__":`` around its call.
         on_bad: Gets a line about each case that cannot be compared, which is left out. By default it is an
             error.
         on_note: Gets a line on how many of the cases were trained on, if a splits.json tells, and on labels
@@ -87,26 +96,41 @@ def evaluate(
     """
     predictions, truth, out = Path(predictions), Path(truth), Path(out)
     _check_settings(tolerance, contour, labels, ignore, threshold)
+    if jobs < 1:
+        raise UserError(f"jobs {jobs}: give the number of processes, 1 or more")
     pairs, trained = find_pairs(predictions, truth, allow_missing=allow_missing, split=split)
     mark = {"predictions": str(predictions.resolve()), "truth": str(truth.resolve()), "contour": contour}
     _check_out(out, mark)
     if trained:
         on_note(trained)
-    judge = _Judge(pairs, _layout(truth, labels), spacing, tolerance, contour, labels, ignore, threshold)
-    for done, pair in enumerate(pairs, start=1):
-        try:
-            case = judge.read(pair)
-        except UserError as error:
-            if on_bad is None:
-                raise
-            on_bad(str(error))
-        else:
-            judge.add(pair, *case)
-        progress(done, len(pairs), pair.name)
-    rows = judge.rows(predictions, truth)
-    if ignore is None and looks_void(judge.true):
+    description = find_description(predictions, truth)
+    if labels is not None and description and description[1].regions:
+        raise UserError(f"{description[0]}: has regions: labels cannot choose; leave it out")
+    found = description[1] if description else None
+    unlabelled = found.ignore if found and ignore is None else ignore
+    judge = Judge(
+        spacing=spacing,
+        tolerance=tolerance,
+        contour=contour,
+        labels=None if labels is None else tuple(dict.fromkeys(labels)),
+        ignore=unlabelled,
+        threshold=threshold,
+        threshold_predicted=None if _are_masks(pairs, threshold) else threshold,
+        regions=dict(zip(found.region_values, found.regions, strict=True)) if found else {},
+        declared=frozenset({0, unlabelled, *(labels or ()), *(found.label_values if found else ())}),
+    )
+    record = _Record(judge, pairs)
+    with closing(judge_all(judge, pairs, jobs)) as results:
+        for done, (pair, result) in enumerate(zip(pairs, results, strict=True), start=1):
+            if error := record.add(pair, result):
+                if on_bad is None:
+                    raise error
+                on_bad(str(error))
+            progress(done, len(pairs), pair.name)
+    rows = record.rows(predictions, truth)
+    if ignore is None and looks_void(record.true):
         on_note("255 beside small labels often marks unlabelled voxels; if so, judge with --ignore 255")
-    if never := judge.never_predicted():
+    if never := record.never_predicted():
         on_note(f"no prediction has the label {never}; if the run was not to find it, judge with --labels")
 
     from boundaryloss.scoring.summary import summarise
@@ -116,79 +140,44 @@ def evaluate(
         file.write((json.dumps(mark, indent=1) + "\n").encode())
     summary = summarise(rows)
     write_table(out / CASES, rows)
-    write_table(out / LESIONS, judge.lesions, LesionScores)
+    write_table(out / LESIONS, record.lesions, LesionScores)
     write_table(out / SUMMARY, summary)
+    if description:
+        write_summary_json(out / SUMMARY_JSON, record.entries(label_keys(*description)))
     return summary
 
 
-class _Judge:
-    """Hold the rows of the cases so far, of each only those of the values that it holds."""
+class _Record:
+    """Hold what was found in the cases so far, of each only the rows of the values that it holds."""
 
-    def __init__(
-        self,
-        pairs: Sequence[Pair],
-        layout: Layout | None,
-        spacing: Sequence[float] | None,
-        tolerance: float,
-        contour: Contour,
-        labels: Sequence[int] | None,
-        ignore: int | None,
-        threshold: float | None,
-    ) -> None:
-        self.pairs, self.spacing, self.tolerance = pairs, spacing, tolerance
-        self.contour: Contour = contour
-        self.threshold = threshold
-        self.threshold_predicted = None if _are_masks(pairs, threshold) else threshold
-        self.labels = None if labels is None else dict.fromkeys(labels)
-        self.ignore = layout.ignore if layout and ignore is None else ignore
-        self.regions = dict(zip(layout.region_values, layout.regions, strict=True)) if layout else {}
-        self.declared = {0, self.ignore, *(layout.label_values if layout else ()), *(labels or ())}
+    def __init__(self, judge: Judge, pairs: Sequence[Pair]) -> None:
+        self.judge, self.pairs = judge, pairs
         self.mine: set[int] = set()
         self.true: set[int] = set()
-        self.cases: dict[str, dict[int, CaseScores]] = {}
+        self.cases: list[tuple[Pair, Judged, dict[int, CaseScores]]] = []
         self.lesions: list[LesionScores] = []
-        self.axes = 0
 
-    def read(self, pair: Pair) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
-        """Read prediction and truth, with background where nobody labelled, and their spacing."""
-        prediction, truth, steps = pair.read(self.threshold, self.threshold_predicted)
-        if self.axes not in (0, truth.ndim):
-            raise UserError(f"{pair.truth}: {truth.ndim}-D, but others are {self.axes}-D; judge one kind")
-        if self.ignore is not None:
-            known = truth != self.ignore
-            prediction, truth = prediction * known, truth * known
-        for path, array in ((pair.prediction, prediction), (pair.truth, truth)):
-            if self.regions and (foreign := self._values(array) - self.declared):
-                raise UserError(
-                    f"{path}: label {min(foreign)} is not in dataset.json, so no region has it; correct one"
-                )
-        return prediction, truth, steps
+    def add(self, pair: Pair, found: Judged | UserError) -> UserError | None:
+        """Add a case, or return what is wrong with it.
 
-    def add(self, pair: Pair, prediction: np.ndarray, truth: np.ndarray, steps: Sequence[float]) -> None:
-        """Judge a case."""
-        self._look_at(prediction, truth)
+        Raises:
+            UserError: the values of all files together look like grey pictures.
+        """
+        if isinstance(found, UserError):
+            return found
+        if self.cases and (axes := self.cases[0][1].axes) != found.axes:
+            return UserError(f"{pair.truth}: {found.axes}-D, but others are {axes}-D; judge one kind")
+        self._look_at(*self.judge.values(found.shared))
         if self._grey():  # as far as seen: the rule is for the values of all files together
             for other in self.pairs:
                 with suppress(UserError):
-                    self._look_at(*self.read(other)[:2])
+                    self._look_at(*self.judge.look(other))
             if error := self._grey():
                 raise error
-
-        from boundaryloss.scoring.cases import score_case
-
-        self.axes = truth.ndim
-        held = sorted(set().union(*map(self._values, (prediction, truth))))
-        rows, lesions = score_case(
-            prediction,
-            truth,
-            self.regions or {value: (value,) for value in held},
-            spacing=steps if self.spacing is None else checked_spacing(self.spacing, truth.ndim),
-            name=pair.name,
-            tolerance=self.tolerance,
-            contour=self.contour,
-        )
-        self.cases[pair.name] = {row.label: row for row in rows}
+        rows, lesions = found.rows or self.judge.judge(pair, sure=True).rows or ({}, ())
+        self.cases.append((pair, found, dict(rows)))
         self.lesions += lesions
+        return None
 
     def rows(self, predictions: Path, truth: Path) -> list[CaseScores]:
         """Return the rows of all cases, those of values that a case does not hold too."""
@@ -199,69 +188,39 @@ class _Judge:
                 f"{predictions}: predictions have the values {sorted(self.mine)}, the truth "
                 f"{sorted(self.true)}; write the same values"
             )
-        if absent := [value for value in self.labels or () if value not in self.mine | self.true]:
+        if absent := [value for value in self.judge.labels or () if value not in self.mine | self.true]:
             raise UserError(f"{truth}: no file has the label {absent[0]} that is to be judged; give others")
         if not self.mine and not self.true:
             raise UserError(f"{truth}: all masks and predictions are empty; nothing to compare")
-        labels = self.regions or self.labels or sorted(self.mine | self.true)
+        labels = self.judge.regions or self.judge.labels or sorted(self.mine | self.true)
+        return [self._row(case, label) for case in self.cases for label in labels]
+
+    def entries(self, keys: Mapping[str, tuple[int, tuple[int, ...]]]) -> list[dict[str, Any]]:
+        """Return the cases as summary.json has them, with a table for each of `keys`."""
+        if self.judge.labels:
+            keys = {str(label): (label, (label,)) for label in self.judge.labels}
         return [
-            rows.get(label) or self._absent(name, label)
-            for name, rows in self.cases.items()
-            for label in labels
+            case_record(
+                case[0], case[1].shared, {label: self._row(case, label) for label, _ in keys.values()}, keys
+            )
+            for case in self.cases
         ]
 
     def never_predicted(self) -> str:
         """Name the labels that only the truth has, where predictions have others."""
         never = self.true - self.mine
-        return ", ".join(map(str, sorted(never))) if self.mine and not self.regions else ""
+        return ", ".join(map(str, sorted(never))) if self.mine and not self.judge.regions else ""
 
-    def _look_at(self, prediction: np.ndarray, truth: np.ndarray) -> None:
-        self.mine |= self._values(prediction)
-        self.true |= self._values(truth)
-
-    def _values(self, array: np.ndarray) -> set[int]:
-        """Return the values of an array that are judged."""
-        found = {*np.unique(array).tolist()} - {0, self.ignore}
-        return found & self.labels.keys() if self.labels else found
+    def _look_at(self, mine: set[int], true: set[int]) -> None:
+        self.mine |= mine
+        self.true |= true
 
     def _grey(self) -> UserError | None:
-        """Return the error that the values so far are no labels, if so."""
-        for found, path in (
-            (self.true, self.pairs[0].truth.parent),
-            (self.mine - self.true, self.pairs[0].prediction.parent),
-        ):
-            try:
-                check_label_values(found - self.declared, path)
-            except UserError as error:
-                return error
-        return None
+        return self.judge.grey(self.mine, self.true, self.pairs[0])
 
-    def _absent(self, name: str, label: int) -> CaseScores:
-        """Return the row of a label that neither side holds."""
-        from boundaryloss.scoring.cases import case_metrics
-
-        nothing = np.zeros((1,) * self.axes, np.uint8)
-        (row,) = case_metrics(
-            nothing,
-            nothing,
-            {label: (label,)},
-            spacing=1.0,
-            name=name,
-            tolerance=self.tolerance,
-            contour=self.contour,
-        )
-        return row
-
-
-def _layout(truth: Path, labels: Sequence[int] | None) -> Layout | None:
-    """Return the layout of the dataset that the truth is part of, if it declares its labels."""
-    for folder in (truth, truth.parent):
-        if (folder / "dataset.json").exists() and (folder / "labelsTr").is_dir():
-            layout = read_layout(folder)
-            if layout.regions and labels is not None:
-                raise UserError(f"{folder / 'dataset.json'}: has regions: labels cannot choose; leave it out")
-            return layout
-    return None
+    def _row(self, case: tuple[Pair, Judged, dict[int, CaseScores]], label: int) -> CaseScores:
+        pair, found, rows = case
+        return rows.get(label) or self.judge.absent(pair.name, label, found.axes)
 
 
 def _are_masks(pairs: Sequence[Pair], threshold: float | None) -> bool:

@@ -13,6 +13,8 @@ from boundaryloss.distance.op import components
 from boundaryloss.files import IGNORE
 from boundaryloss.report.store import Contour
 
+MANY = 1 << 20  # pairs that are looked up in a table of all; of more they are sorted
+
 
 @dataclass(frozen=True)
 class Object:
@@ -39,8 +41,10 @@ class Object:
     def pairs(self) -> np.ndarray:
         """List the pairs (lesion, predicted component) that share a voxel: these match."""
         shared, base = self.prediction & self.truth, int(self.predicted.max()) + 1
-        pairs = np.unique(self.lesions[shared].astype(np.int64) * base + self.predicted[shared])
-        return np.stack(np.divmod(pairs, base), axis=1)
+        pairs = self.lesions[shared].astype(np.int64) * base + self.predicted[shared]
+        few = pairs.max(initial=0) < MANY
+        found = np.flatnonzero(np.bincount(pairs)) if few else np.unique(pairs)
+        return np.stack(np.divmod(found, base), axis=1)
 
     def sizes(self, truth: int, prediction: int) -> dict[str, float | None]:
         """Return sizes in voxels as the columns of a table, in the unit of the case."""
@@ -69,12 +73,15 @@ def compare_objects(
         held = np.union1d(np.unique(prediction), np.unique(truth)).tolist()
         objects = {value: (value,) for value in held if value}
     diagonal = float(np.hypot.reduce(np.multiply(truth.shape, steps)))
+    whole = _held(prediction, truth)
+    prediction, truth = (np.ascontiguousarray(array[whole]) for array in (prediction, truth))
     boxes = [ndimage.find_objects(array) for array in (prediction, truth)]
     for label, values in objects.items():
         held = [one[v - 1] for one in boxes for v in values if 0 < v <= len(one) and one[v - 1]]
         box = union(held) or (slice(0, 1),) * truth.ndim
-        p, t = (np.isin(array[box], values) for array in (prediction, truth))
-        yield Object(label, p, t, tuple(side.start for side in box), steps, diagonal)
+        p, t = (_is_any(array[box], values) for array in (prediction, truth))
+        corner = tuple(side.start + outer.start for side, outer in zip(box, whole, strict=True))
+        yield Object(label, p, t, corner, steps, diagonal)
 
 
 def objects_of(
@@ -149,6 +156,27 @@ def _checked(
     if len(steps) != truth.ndim or not all(0 < step < np.inf for step in steps):
         raise ValueError(f"spacing {spacing}: give {truth.ndim} positive numbers, in the order of the axes")
     return steps
+
+
+def _held(prediction: np.ndarray, truth: np.ndarray) -> tuple[slice, ...]:
+    """Return the smallest box that holds whatever is not background; at least one voxel."""
+    held = (prediction != 0) | (truth != 0)
+    box = [slice(0, size) for size in held.shape]
+    for axis in np.argsort(held.strides)[
+        ::-1
+    ].tolist():  # first whole planes of the memory, then what is left
+        rest = tuple(other for other in range(held.ndim) if other != axis)
+        places = np.flatnonzero(held[tuple(box)].any(axis=rest))
+        box[axis] = slice(int(places[0]), int(places[-1]) + 1) if places.size else slice(0, 1)
+    return tuple(box)
+
+
+def _is_any(array: np.ndarray, values: Sequence[int]) -> np.ndarray:
+    """Return where one of a few values is."""
+    found = np.zeros(array.shape, bool)
+    for value in values:
+        found |= array == value
+    return found
 
 
 def _number(mask: np.ndarray) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Label files of the same name in two folders: what was predicted, and what is true."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from boundaryloss.files import (
     is_nifti,
     list_files,
     read_label_map,
-    reading,
+    read_split,
     same_grid,
 )
 
@@ -91,14 +90,7 @@ def find_pairs(
     return pairs, f"{trained} of the {len(pairs)} judged cases were trained on, says {path}"
 
 
-def _find_split(folders: tuple[Path, ...]) -> tuple[Path | None, dict[str, frozenset[str]]]:
+def _find_split(folders: tuple[Path, ...]) -> tuple[Path | None, dict[str, list[str]]]:
     """Find the first splits.json there is, and its lists of names."""
     path = next((folder / "splits.json" for folder in folders if (folder / "splits.json").exists()), None)
-    if path is None:
-        return None, {}
-    with reading(path):
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-        lists = {key: names for key, names in content.items() if key in ("train", "test")}
-        if not lists or not all(isinstance(names, list) for names in lists.values()):
-            raise ValueError('it needs {"train": [names], "test": [names]}')
-        return path, {key: frozenset(map(str, names)) for key, names in lists.items()}
+    return path, read_split(path) if path else {}

@@ -34,7 +34,7 @@ from boundaryloss.training.model.levels import classes_of
 from boundaryloss.training.model.module import SegmentationModule
 from boundaryloss.training.run import leave_signals, quiet_lightning
 from boundaryloss.training.task import Task
-from boundaryloss.training.trained import load_ensemble, read_split
+from boundaryloss.training.trained import load_ensemble, split_of
 
 ANOTHER_SCALE = 1.5  # times larger or smaller than in training: voxels that deserve a line
 
@@ -117,7 +117,7 @@ def predict(
 
 def _merged_splits(runs: Sequence[Path]) -> dict[str, list[str]]:
     """Return what any of the runs was trained on, and what else any was tested on."""
-    splits = [read_split(run) for run in runs]
+    splits = [split_of(run) for run in runs]
     train = list(dict.fromkeys(name for split in splits for name in split["train"]))
     test = list(dict.fromkeys(name for split in splits for name in split["test"]))
     return {"train": train, "test": [name for name in test if name not in {*train}]}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from boundaryloss.files import UserError, check_run
+from boundaryloss.files import UserError, check_run, read_split
 from boundaryloss.training.checkpoints import UNFIT, newest_checkpoint, read_checkpoint
 from boundaryloss.training.config import TrainConfig, from_dict
 from boundaryloss.training.data.rundata import RunData
@@ -47,7 +47,7 @@ def begin_with(module: SegmentationModule, run: Path, data: RunData) -> None:
             f"the network of {run} has another shape, since patch or spacing differ; give the patch "
             f"{list(other.task.patch or ())} of that run"
         ) from None
-    seen = {*read_split(run)["train"]} & {*data.test.names}
+    seen = {*split_of(run)["train"]} & {*data.test.names}
     if seen:
         logging.getLogger("boundaryloss").warning(
             "%s was trained on %d of the %d cases to test on here: their scores are no test",
@@ -102,13 +102,7 @@ def load_ensemble(
     return first, config
 
 
-def read_split(run: Path) -> dict[str, list[str]]:
+def split_of(run: Path) -> dict[str, list[str]]:
     """Return the names of the run's cases to train and to test on; none where it keeps none."""
     path = run / "splits.json"
-    if not path.exists():
-        return {"train": [], "test": []}
-    try:
-        split = json.loads(path.read_text(encoding="utf-8"))
-        return {name: [str(case) for case in split[name]] for name in ("train", "test")}
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{path} is damaged; it must hold the lists train and test") from None
+    return read_split(path) if path.exists() else {"train": [], "test": []}

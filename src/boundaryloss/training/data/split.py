@@ -3,11 +3,10 @@
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeGuard
 
 import numpy as np
 
-from boundaryloss.files import EACH, UserError, read_json
+from boundaryloss.files import EACH, UserError, is_names, read_json, read_split
 
 Split = tuple[list[str], list[str]]  # names to train on, names to test on
 TEST_SHARE = 0.2  # of a random split, so five folds
@@ -122,19 +121,15 @@ def _split_at_random(
 
 
 def _read_split(path: Path, names: list[str]) -> Split:
-    split = read_json(path)
-    train, test = (split.get(key) if isinstance(split, dict) else None for key in ("train", "test"))
-    if not _is_names(train) or not _is_names(test):
-        raise UserError(f'{path}: must be {{"train": [names], "test": [names]}}; rewrite it so')
-    return _checked(path, names, train, test)
+    split = read_split(path)
+    return _checked(path, names, split["train"], split["test"])
 
 
 def _read_fold(path: Path, names: list[str], fold: int) -> Split:
     """Read one of nnU-Net's folds; its validation cases are what this run tests on."""
     folds = read_json(path)
     if not isinstance(folds, list) or not all(
-        isinstance(part, dict) and _is_names(part.get("train")) and _is_names(part.get("val"))
-        for part in folds
+        isinstance(part, dict) and is_names(part.get("train")) and is_names(part.get("val")) for part in folds
     ):
         raise UserError(f'{path}: must be [{{"train": [names], "val": [names]}}, ...]; rewrite it so')
     if fold >= len(folds):
@@ -151,10 +146,6 @@ def _checked(path: Path, names: list[str], train: list[str], test: list[str]) ->
     if both := sorted(set(train) & set(test)):
         raise UserError(f"{path}: {both[0]!r} is in train and in test; take it out of one")
     return list(dict.fromkeys(train)), list(dict.fromkeys(test))
-
-
-def _is_names(part: Any) -> TypeGuard[list[str]]:
-    return isinstance(part, list) and all(isinstance(name, str) for name in part)
 
 
 def _part(names: list[str], test: set[str]) -> Split:
