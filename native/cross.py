@@ -51,6 +51,7 @@ def build(target: str, system: str, processor: str) -> Path:
         "CMAKE_CXX_FLAGS": "-Wall -Wextra -Werror",
         "CMAKE_AR": tools / "ar",
         "CMAKE_RANLIB": tools / "ranlib",
+        "CMAKE_INSTALL_NAME_TOOL": "true",  # asked for, and not used
         "CMAKE_OSX_SYSROOT": "",
         "CMAKE_OSX_DEPLOYMENT_TARGET": "",
         "CMAKE_OSX_ARCHITECTURES": "",

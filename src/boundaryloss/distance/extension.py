@@ -12,7 +12,7 @@ def native_code():
     except ImportError as reason:
         warnings.warn(
             f"boundaryloss runs without its native code ({reason}): results are the same, but distance maps "
-            "and contour distances on the CPU take 30 to 100 times as long. To mend it, install a C++20 "
+            "on the CPU take 30 to 130 times as long. To mend it, install a C++20 "
             "compiler (GCC or Clang), then reinstall with pip install --force-reinstall --no-deps "
             "--no-cache-dir --no-binary boundaryloss boundaryloss, or with . as the last word in a checkout",
             stacklevel=2,
