@@ -87,7 +87,7 @@ def score_case(
     options = checked_options(tolerance, contour)
     for one in compare_objects(prediction, truth, objects, spacing, ignore):
         cases.append(_row(one, name, *options))
-        lesions += lesion_rows(one, name, contour)
+        lesions += lesion_rows(one, name, contour, cases[-1].hd95_mm)
     return cases, lesions
 
 

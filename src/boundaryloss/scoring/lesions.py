@@ -70,8 +70,10 @@ def lesion_metrics(
     ]
 
 
-def lesion_rows(one: Object, name: str, contour: Contour) -> Iterator[LesionScores]:
-    """Yield the rows of one object's lesions."""
+def lesion_rows(
+    one: Object, name: str, contour: Contour, hd95: float | None = None
+) -> Iterator[LesionScores]:
+    """Yield the rows of one object's lesions; `hd95` is that of the object, which an only lesion has, too."""
     sides = one.lesions, one.predicted
     boxes, components = (ndimage.find_objects(numbers) for numbers in sides)
     sizes, predicted = (np.bincount(numbers.ravel()).tolist() for numbers in sides)
@@ -104,7 +106,11 @@ def lesion_rows(one: Object, name: str, contour: Contour) -> Iterator[LesionScor
         size = sum(predicted[component] for component in matched)
         box = union([box, *(components[component - 1] for component in matched)])
         truth, prediction = one.lesions[box] == lesion, np.isin(one.predicted[box], matched)
-        masks = [torch.from_numpy(mask)[None, None] for mask in (prediction, truth)]
+        if hd95 is None or len(boxes) + len(components) > 2:
+            masks = [torch.from_numpy(mask)[None, None] for mask in (prediction, truth)]
+            distance = contour_distances(*masks, spacing=one.spacing, contour=contour).hd95.item()
+        else:
+            distance = hd95
         yield row(
             lesion,
             "found",
@@ -114,7 +120,7 @@ def lesion_rows(one: Object, name: str, contour: Contour) -> Iterator[LesionScor
             components=len(matched),
             other_lesions=len({other for component in matched for other in of_component[component]}) - 1,
             dice=2 * int((prediction & truth).sum()) / (sizes[lesion] + size),
-            hd95_mm=contour_distances(*masks, spacing=one.spacing, contour=contour).hd95.item(),
+            hd95_mm=distance,
         )
     false = (component for component in range(1, len(predicted)) if component not in of_component)
     for number, component in enumerate(false, start=len(sizes)):

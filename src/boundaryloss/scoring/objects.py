@@ -74,7 +74,9 @@ def compare_objects(
         objects = {value: (value,) for value in held if value}
     diagonal = float(np.hypot.reduce(np.multiply(truth.shape, steps)))
     whole = _held(prediction, truth)
-    prediction, truth = (np.ascontiguousarray(array[whole]) for array in (prediction, truth))
+    prediction, truth = prediction[whole], truth[whole]
+    small = np.min_scalar_type(max(int(prediction.max()), int(truth.max())))  # less memory to go through
+    prediction, truth = (np.ascontiguousarray(array.astype(small)) for array in (prediction, truth))
     boxes = [ndimage.find_objects(array) for array in (prediction, truth)]
     for label, values in objects.items():
         held = [one[v - 1] for one in boxes for v in values if 0 < v <= len(one) and one[v - 1]]
