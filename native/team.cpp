@@ -6,7 +6,8 @@ namespace boundaryloss {
 
 Team::Team(int size) {
     try {
-        for (int worker = 1; worker < size; ++worker) threads_.emplace_back([this, worker] { serve(worker); });
+        for (int worker = 1; worker < size; ++worker)
+            threads_.emplace_back([this, worker] { serve(worker); });
     } catch (const std::system_error&) {
         // The system gives no more threads: those that run share the items.
     }

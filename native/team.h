@@ -21,7 +21,9 @@ public:
     // Calls work(item, worker) for every item below count; worker is below size().
     template <class Work>
     void each(std::size_t count, Work work) {
-        run(count, [](void* of, std::size_t item, int worker) { (*static_cast<Work*>(of))(item, worker); }, &work);
+        run(
+            count, [](void* of, std::size_t item, int worker) { (*static_cast<Work*>(of))(item, worker); },
+            &work);
     }
 
 private:

@@ -16,8 +16,8 @@ namespace boundaryloss::LEVEL {
 
 namespace {
 
-// Memory and vectors of this level alone: a function of std::vector<int> that the compiler does not inline has
-// one name in all levels, and the linker might give the best level's to all of them.
+// Memory and vectors of this level alone: a function of std::vector<int> that the compiler does not inline
+// has one name in all levels, and the linker might give the best level's to all of them.
 template <class Item>
 struct Own : std::allocator<Item> {
     Own() = default;
