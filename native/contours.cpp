@@ -217,7 +217,7 @@ Spectrum measure(const Grid& from, const Grid& to, const ContourSettings& settin
     for (int i = 0; i < team.size(); ++i) workers.push_back({{to, spacing, 2 * near + 1}, {}, {}, {}, {}});
     const float limit = workers[0].field.limit(near);
 
-    const size_t slabs = team.size() > 1 ? 2 * team.size() : 1;
+    const size_t slabs = team.size();
     auto row = [&](Worker& worker, int z, int y, int kind) {
         const Word* const words = from.points.row(z, y) + kind * from.words;
         worker.at.clear();
