@@ -81,7 +81,7 @@ public:
 
     // Squared distances below this one hold, whatever lies more than so many planes away.
     float limit(int planes) const {
-        const float along_y = columns.y * columns.none * columns.none;
+        const float most = columns.none, along_y = most * most * columns.y;  // rounded as what is compared
         return planes + 1 < static_cast<int>(columns.z.size()) ? std::min(along_y, columns.z[planes + 1])
                                                                : along_y;
     }

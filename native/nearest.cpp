@@ -56,7 +56,7 @@ inline Floats squares(const std::uint8_t* steps, float unit) {
 inline Floats squares(const std::uint32_t* steps, float unit) {
     const Ints wide = load<Ints>(steps);
     const Floats far = __builtin_convertvector(wide, Floats);
-    return wide < 0 ? Floats{} + unreached : far * far * unit;
+    return wide < Ints{} ? Floats{} + unreached : far * far * unit;
 }
 
 template <class Steps>

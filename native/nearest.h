@@ -11,7 +11,7 @@
 
 namespace boundaryloss {
 
-constexpr float unreached = 1e30f;  // squared
+constexpr float unreached = 1e37f;  // squared: more than spacings of 1e12 lead to
 constexpr int most_lanes = 16;      // rows can be read so far before and after their points
 
 // The steps along y from points of the grid to the nearest point of the contour, in some planes.

@@ -38,15 +38,25 @@ def test_native_code_measures_what_the_definition_says(contour, shape, isotropic
 @pytest.mark.parametrize("shape", [(1, 300), (300, 2), (2, 300, 2), (90, 1, 3), (40, 2, 270)])
 def test_native_code_finds_what_is_far(contour, shape):
     spacing = [0.3, 1.9, 0.8][: len(shape)]
+    _check_far(contour, shape, spacing)
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e12])
+def test_native_code_takes_any_unit(unit):
+    _check_far("faces", (40, 3, 90), [0.3 * unit, 0.7 * unit, 1.1 * unit])
+
+
+def _check_far(contour, shape, spacing):
     prediction, truth = torch.zeros(2, 1, 1, *shape, dtype=torch.bool)
     prediction.flatten()[0] = truth.flatten()[-1] = truth.flatten()[0] = True
     prediction.flatten()[prediction.numel() // 2 :: 97] = True
-    expected = reference.measure(prediction, truth, (0, 0, 1), contour, spacing, 1.0)
+    unit = spacing[0]
+    expected = reference.measure(prediction, truth, (0, 0, 1), contour, [s / unit for s in spacing], 1.0)
     found = cpu.measure(prediction, truth, (0, 0, 1), contour, spacing, 1.0)
     for side in ("to_truth", "to_prediction"):
         of, true = getattr(found, side), getattr(expected, side)
         for percentile in (5, 20, 60, 100):
-            assert of.percentile(percentile, interpolated=False) == pytest.approx(
+            assert of.percentile(percentile, interpolated=False) / unit == pytest.approx(
                 true.percentile(percentile, interpolated=False)
             )
 
