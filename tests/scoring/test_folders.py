@@ -448,4 +448,6 @@ def test_evaluate_finds_the_dataset_json_of_nnunet(tmp_path):
 
 def test_evaluate_writes_no_summary_of_nnunet_without_its_labels(folders):
     run(folders)
+    (folders / "out/summary.json").touch()  # of an earlier evaluation
+    run(folders)
     assert sorted(path.suffix for path in (folders / "out").iterdir()) == [".csv", ".csv", ".csv", ".json"]

@@ -142,6 +142,7 @@ def evaluate(
     write_table(out / CASES, rows)
     write_table(out / LESIONS, record.lesions, LesionScores)
     write_table(out / SUMMARY, summary)
+    (out / SUMMARY_JSON).unlink(missing_ok=True)  # of an earlier evaluation
     if description:
         write_summary_json(out / SUMMARY_JSON, record.entries(label_keys(*description)))
     return summary
