@@ -22,11 +22,14 @@ Team::~Team() {
 int Team::size() const { return static_cast<int>(threads_.size()) + 1; }
 
 void Team::run(std::size_t count, Call call, void* work) {
+    if (threads_.empty() || count < 2) {  // without the members: workers of another team may share this one
+        for (std::size_t item = 0; item < count; ++item) call(work, item, 0);
+        return;
+    }
     call_ = call;
     work_ = work;
     count_ = count;
     next_ = 0;
-    if (threads_.empty() || count < 2) return share(0);
     busy_ = static_cast<int>(threads_.size());
     start();
     share(0);

@@ -103,6 +103,18 @@ def test_signed_distance_map_does_not_depend_on_threads():
         torch.set_num_threads(before)
 
 
+def test_signed_distance_map_of_images_side_by_side():
+    labels = torch.randint(0, 2, (16, 256, 256), generator=torch.Generator().manual_seed(7))
+    before, maps = torch.get_num_threads(), []
+    try:
+        for threads in (1, *[4] * 10):
+            torch.set_num_threads(threads)
+            maps.append(signed_distance_map(labels, 2))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(one, maps[0]) for one in maps)
+
+
 def test_signed_distance_map_works_in_threads():
     labels, classes = label_maps()["blocks"]
     expected = signed_distance_map(labels[None], classes)
