@@ -17,8 +17,8 @@ from boundaryloss.training.data.slices import Slices
 
 CONFIG = TrainConfig(  # chosen on phantoms of other seeds than those that it is shown on
     weighting="ratio",
-    weighting_options={"start": 11, "ramp": 1},  # twelve epochs alone
-    epochs=16,
+    weighting_options={"start": 10, "ramp": 1},  # eleven epochs alone
+    epochs=14,
     batch_size=4,
     learning_rate=3e-3,
     decay=True,
