@@ -122,6 +122,7 @@ def test_train_stops_when_the_loss_is_no_number(tmp_path, data):
 
 
 def test_train_interrupted_leaves_what_it_has(tmp_path, data):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     steps = []
 
     def interrupt_in_the_second_epoch(text):
