@@ -100,7 +100,7 @@ def cli() -> None:
 @click.option("--out", type=FOLDER, default="demo", show_default=True, help="New directory for the results.")
 @click.option("--seeds", type=click.IntRange(1, 100), default=3, show_default=True, help="Runs of each loss.")
 def demo(out: Path, seeds: int) -> None:
-    """Show what the distance maps are, then train with and without the boundary loss (about 4 minutes).
+    """Show what the distance maps are, then train with and without the boundary loss (about 3 minutes).
 
     Trains on generated slices with tiny lesions, prints a table with spread and tested differences, and draws
     demo.png and report.html. Nothing is downloaded.
