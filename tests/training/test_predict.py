@@ -124,6 +124,13 @@ def test_predict_writes_probabilities_and_moves_the_threshold(run, noise, tmp_pa
             np.testing.assert_array_equal(labels > 0, values[1] > threshold)
 
 
+@pytest.mark.parametrize("threshold", [0, 1, -0.5, float("nan")])
+def test_predict_refuses_a_threshold_that_is_no_probability(run, noise, tmp_path, threshold):
+    with pytest.raises(UserError, match="give a probability between 0 and 1"):
+        predict(run, noise, tmp_path / "out", threshold=threshold)
+    assert not (tmp_path / "out").exists()
+
+
 def test_predict_averages_runs_and_mirrored_images(run, noise, tmp_path):
     other = shutil.copytree(run, tmp_path / "other")
     content = torch.load(other / "checkpoints/last.ckpt", weights_only=True)

@@ -79,14 +79,16 @@ def predict(
 
     Raises:
         UserError: no usable checkpoint, no or unreadable images, another number of channels than in
-            training, runs that do not fit together, or a threshold for several classes.
+            training, runs that do not fit together, or a threshold outside 0 to 1 or for several classes.
     """
+    if threshold is not None and not 0 < threshold < 1:
+        raise UserError(f"threshold {threshold:g}: give a probability between 0 and 1, such as 0.3")
     runs = [runs] if isinstance(runs, Path) else list(runs)
     run = runs[0]
     module, config = load_ensemble(runs, checkpoint, mirror=mirror)
     task, parts = module.task, _merged_splits(runs)
     if threshold is not None and not task.regions and task.num_classes > 2:
-        raise UserError(f"--threshold is for one class, {run} has {task.num_classes - 1}; leave it out")
+        raise UserError(f"a threshold is for one class, {run} has {task.num_classes - 1}; leave it out")
     cases = find_images(images, numbered=task.numbered)
     if split is not None:
         cases = [case for case in cases if case.name in parts[split]]

@@ -88,15 +88,16 @@ def load_ensemble(
     loaded = [load_run(run, checkpoint) for run in runs]
     (first, config), *others = loaded
     for run, (other, theirs) in zip(runs[1:], others, strict=True):
-        for name in SAME_SIGHT:
-            mine, its = (getattr(one, name) for one in (first.task, other.task))
-            if mine != its:
+        sights = [
+            {"target_spacing": one.target_spacing, **{name: getattr(task, name) for name in SAME_SIGHT}}
+            for one, task in ((config, first.task), (theirs, other.task))
+        ]
+        for name, mine in sights[0].items():
+            if mine != (its := sights[1][name]):
                 raise UserError(
                     f"{runs[0]} and {run} cannot predict together: their {name} are {mine} and {its}; "
                     "train them with the same settings"
                 )
-        if config.target_spacing != theirs.target_spacing:
-            raise UserError(f"{runs[0]} and {run} cannot predict together: their target_spacing differs")
     if len(loaded) > 1 or mirror:
         first.network = Averaged([module.network for module, _ in loaded], mirror=mirror).eval()
     return first, config
