@@ -18,6 +18,13 @@ def task(label_values=(0, 1), spacing=(1.0, 1.0), **more):
     return Task(1, tuple(label_values), spacing, **more)
 
 
+def block(shape, *corners):
+    """A mask of one block, from one index to before another along each axis."""
+    array = np.zeros(shape, np.uint8)
+    array[tuple(slice(low, high) for low, high in corners)] = 1
+    return array
+
+
 def volume(seed, shape=(24, 20, 12), values=(1,)):
     """Noise with one bright block per value, and its labels."""
     rng = np.random.default_rng(seed)

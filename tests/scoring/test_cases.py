@@ -5,6 +5,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from datasets import block
 from scipy import ndimage
 
 from boundaryloss.files.write import write_csv
@@ -18,12 +19,6 @@ def one(prediction, truth, spacing=None, **options):
     prediction, truth = (np.asarray(array, np.uint8) for array in (prediction, truth))
     (row,) = case_metrics(prediction, truth, {1: (1,)}, spacing=spacing, name="x", **options)
     return row
-
-
-def block(shape, *corners):
-    array = np.zeros(shape, np.uint8)
-    array[tuple(slice(low, high) for low, high in corners)] = 1
-    return array
 
 
 def test_case_metrics_perfect_prediction():

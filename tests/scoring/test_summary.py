@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from datasets import block
 from scipy import stats
 
 from boundaryloss.report.store import LabelScores
@@ -13,12 +14,6 @@ MASK = np.ones((4, 4), int)
 def one(prediction, truth, spacing=1.0, **options):
     (row,) = case_metrics(prediction, truth, {1: (1,)}, spacing=spacing, **options)
     return row
-
-
-def block(shape, *corners):
-    array = np.zeros(shape, np.uint8)
-    array[tuple(slice(low, high) for low, high in corners)] = 1
-    return array
 
 
 def test_summarise_states_over_how_many_cases():

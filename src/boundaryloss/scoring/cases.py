@@ -82,7 +82,19 @@ def score_case(
     contour: Contour = "faces",
     ignore: int | None = None,
 ) -> tuple[list[CaseScores], list[LesionScores]]:
-    """Return the rows of `case_metrics` and those of `lesion_metrics`, which costs less than to call both."""
+    """Return the rows of `case_metrics` and those of `lesion_metrics`, which costs less than to call both.
+
+    The arguments, and what is raised, are those of `case_metrics`.
+
+    Example:
+        Of two lesions one is found:
+
+        >>> import numpy as np
+        >>> truth, prediction = np.array([[1, 0, 0, 1]]), np.array([[1, 0, 0, 0]])
+        >>> (row,), lesions = score_case(prediction, truth, spacing=1.0)
+        >>> row.lesions_found, [lesion.outcome for lesion in lesions]
+        (1, ['found', 'missed'])
+    """
     cases, lesions = [], []
     options = checked_options(tolerance, contour)
     for one in compare_objects(prediction, truth, objects, spacing, ignore):
