@@ -1,0 +1,115 @@
+"""Runs one comparison of the study, and keeps one small table of every run: tables.py makes the rest of them.
+
+    python study.py NAME DATA RUNS [--jobs 2]
+
+NAME is sirst, ms_lesions or hippocampus, DATA its folder (build_data.py), RUNS a folder for the runs. What is
+done is not done again: stop it whenever you like and call it again. results/NAME/RUN.csv has a row for every
+patient (or sequence), label and threshold: sums over its cases.
+"""
+
+import argparse
+import csv
+import re
+import tempfile
+from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import torch
+from PIL import Image
+
+from boundaryloss.comparison.experiment import read_experiment
+from boundaryloss.comparison.run import run_experiment
+from boundaryloss.metrics import contour_distances
+from boundaryloss.scoring import THRESHOLDS, operating_points
+from boundaryloss.training.predict import predict
+
+HERE = Path(__file__).parent
+UNIT = {"sirst": r"(.*)_", "ms_lesions": r"(p\d+)", "hippocampus": r"(.*)"}  # drawn anew in the bootstrap
+AT = {"sirst": THRESHOLDS, "ms_lesions": THRESHOLDS, "hippocampus": (0.5,)}
+COLUMNS = ("cases", "lesions", "found", "false", "hd95_penalised", "with_truth", "dice")
+
+
+def truth_of(data: Path, name: str) -> tuple[np.ndarray, list[float]]:
+    """The mask of a case and the size of its voxels."""
+    path = data / "masks" / f"{name}.png"
+    if path.exists():
+        return np.array(Image.open(path)), [1.0, 1.0]
+    image = nibabel.load(data / "masks" / f"{name}.nii.gz")
+    return np.asarray(image.dataobj).astype(np.uint8), [float(size) for size in image.header.get_zooms()]
+
+
+def hd95(prediction: np.ndarray, truth: np.ndarray, spacing: list[float]) -> float:
+    """HD95 on faces; a miss or a false alarm counts the image's diagonal."""
+    if not prediction.any() and not truth.any():
+        return 0.0
+    if not prediction.any() or not truth.any():
+        return float(np.linalg.norm(np.multiply(truth.shape, spacing)))
+    masks = (torch.from_numpy(mask)[None, None] for mask in (prediction, truth))
+    return contour_distances(*masks, spacing=spacing).hd95.item()
+
+
+def score(name: str, data: Path, run: Path, result: Path) -> None:
+    """Predict what the run was tested on, and write the sums."""
+    torch.set_num_threads(1)
+    sums = defaultdict(lambda: np.zeros(len(COLUMNS)))
+    with tempfile.TemporaryDirectory() as folder:
+        predict(run, data, Path(folder) / "out", split="test", probabilities=True)
+        for path in sorted((Path(folder) / "out/probabilities").glob("*.npz")):
+            probabilities = np.load(path)["probabilities"]
+            truth, spacing = truth_of(data, path.stem)
+            unit = re.match(UNIT[name], path.stem)[1]
+            for point in operating_points(probabilities, truth):
+                if point.threshold in AT[name]:
+                    mask = probabilities[point.label] > point.threshold
+                    distance = hd95(mask, truth == point.label, spacing)
+                    there = point.lesions > 0
+                    sums[unit, point.label, point.threshold] += (
+                        1, point.lesions, point.lesions_found, point.false_lesions, distance, there,
+                        point.dice if there else 0.0,
+                    )  # fmt: skip
+    result.parent.mkdir(parents=True, exist_ok=True)
+    partial = result.with_suffix(".partial")
+    with partial.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["unit", "label", "threshold", *COLUMNS])
+        for key, values in sums.items():
+            writer.writerow([*key, *(f"{value:.5g}" for value in values)])
+    partial.rename(result)
+
+
+def main() -> None:
+    """Seed by seed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", choices=UNIT)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("--jobs", type=int, default=1)
+    given = parser.parse_args()
+    whole = read_experiment(HERE / f"{given.name}.toml", str(given.data))
+    for seed in whole.seeds:
+        experiment = replace(whole, seeds=(seed,))
+        results = {run.name: HERE / "results" / given.name / f"{run.name}.csv" for run in experiment.runs()}
+        if all(path.exists() for path in results.values()):
+            continue
+        out = given.runs / given.name / f"seed{seed}"
+        print(out, flush=True)
+        run_experiment(experiment, out, jobs=given.jobs)
+        with ProcessPoolExecutor(given.jobs, get_context("spawn")) as pool:
+            waiting = [
+                pool.submit(score, given.name, given.data, out / "runs" / name, path)
+                for name, path in results.items()
+                if not path.exists()
+            ]
+            for future in waiting:
+                future.result()
+
+
+if __name__ == "__main__":
+    main()
