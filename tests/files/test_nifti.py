@@ -7,7 +7,7 @@ import pytest
 
 from boundaryloss.files.errors import UserError
 from boundaryloss.files.nifti import read_affine, same_grid
-from boundaryloss.files.read import read_label_map, read_labels, read_raw
+from boundaryloss.files.read import read_image, read_label_map, read_labels, read_raw
 from boundaryloss.files.write import write_labels
 
 AFFINE = np.array([[0, 0.5, 0, -7], [-2, 0, 0, 3], [0, 0, 4, 1], [0, 0, 0, 1.0]])
@@ -29,6 +29,15 @@ def write(path, array, affine=AFFINE, unit="mm", kind=nibabel.Nifti1Image, **fie
 
 def cube(*shape, dtype=np.uint8):
     return np.random.default_rng(0).integers(0, 3, shape).astype(dtype)
+
+
+def test_read_image_takes_a_type_for_storage_only(tmp_path):
+    # The Decathlon's hippocampus has volumes of 8 bits beside others of floats.
+    values = np.random.default_rng(0).integers(0, 90, (6, 7, 8))
+    few, many = (
+        read_image(write(tmp_path / f"{kind}.nii.gz", values.astype(kind)))[0] for kind in ("u1", "f4")
+    )
+    assert (few == many).all() and few.max() == 1
 
 
 @pytest.mark.parametrize(
@@ -54,7 +63,7 @@ def test_read_raw_and_write_labels_on_the_axes_of_the_file(tmp_path, shape, read
     expected = np.moveaxis(array.reshape(*read[1:], -1), -1, 0)
     np.testing.assert_array_equal(image, expected)
 
-    write_labels(tmp_path / "labels.nii.gz", image[0], like=path)
+    write_labels(tmp_path / "labels.nii.gz", image[0].astype(np.uint8), like=path)
     written = nibabel.load(tmp_path / "labels.nii.gz")
     assert written.shape == shape[:3]
     np.testing.assert_array_equal(written.affine, nibabel.load(path).affine)

@@ -37,8 +37,8 @@ def read_image(path: Path, windows: Sequence[Sequence[float]] = ()) -> tuple[np.
     """Read a slice or a NIfTI volume as float32 (C, *space) in [0, 1], and its spacing.
 
     A window `(low, high)` goes to 0 and 1, cut there, `()` stands for none; one for each channel. Without,
-    8-bit values are divided by 255; everything else (16 bits, signed, float: the type's range says nothing
-    there) goes from its own percentiles 0.5 and 99.5 to 0 and 1, channel by channel.
+    8-bit pictures are divided by 255; everything else (NIfTI, and 16 bits, signed or float: the type's range
+    says nothing there) goes from its own percentiles 0.5 and 99.5 to 0 and 1, channel by channel.
     """
     array, spacing = read_raw(path)
     return scale_image(array, windows), spacing
@@ -76,6 +76,8 @@ def read_raw(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
         raise UserError(f"{path}: values of type {array.dtype}; write real numbers")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise UserError(f"{path}: has NaN or infinite values; replace them")
+    if is_nifti(path) and array.dtype == np.uint8:
+        array = array.astype(np.float32)  # there, the type is only how the values are stored
     return array, spacing
 
 
