@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from boundaryloss.report.findings import find_all
+from boundaryloss.report.results import read_results
 from boundaryloss.report.store import (
     CASES,
     COMPARISON,
@@ -20,6 +22,12 @@ from boundaryloss.report.store import (
 
 THRESHOLDS = (0.1, 0.5, 0.9)
 METHODS = {"GDL": None, "GDL + boundary": "GDL"}  # name -> baseline
+
+
+def found_in(out):
+    """What the report of a comparison is made of: its results and findings."""
+    results = read_results(out)
+    return results, find_all(results)
 
 
 def write_made(out, *, title="made", methods=None, seeds=(0, 1, 2), cases=7, labels=(1,), side=24, epochs=2):

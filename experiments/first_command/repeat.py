@@ -63,12 +63,13 @@ def read() -> list[dict[str, str]]:
 
 def one(out: Path, repetition: int, threads: int, level: str) -> None:
     """Run one repetition, and add its rows."""
-    from boundaryloss.comparison.demo import demo_experiment, run_demo
+    from boundaryloss.comparison.demo import demo_experiment
+    from boundaryloss.comparison.run import run_experiment
     from boundaryloss.report.findings import find_all
     from boundaryloss.report.results import read_results
 
     first = 3 * repetition
-    run_demo(out, demo_experiment(range(first, first + 3)), jobs=2 // threads)
+    run_experiment(demo_experiment(range(first, first + 3)), out, jobs=2 // threads)
     rows = [
         {
             "repetition": repetition,

@@ -116,17 +116,22 @@ def demo(out: Path, seeds: int) -> None:
     from boundaryloss.comparison.demo import demo_experiment, run_demo
     from boundaryloss.report.comparison import plain_console, print_summary, write_comparison
     from boundaryloss.report.figure import draw_figure
+    from boundaryloss.report.findings import find_all
     from boundaryloss.report.page import write_report
+    from boundaryloss.report.results import read_results
 
     experiment = demo_experiment(range(seeds))
     click.echo("5. Training on 200 generated slices with tiny lesions, testing on 100 others.")
     with locked(out):
         with _progress() as progress:
             run_demo(out, experiment, jobs=min(2, os.cpu_count() or 1), progress=progress)
+        results = read_results(out)
+        findings = find_all(results)
         console = plain_console()
-        write_comparison(out)
-        print_summary(out, console)
-        console.print(f"\nfigure: {draw_figure(out)}\nreport: {write_report(out)}", soft_wrap=True)
+        write_comparison(results, findings)
+        print_summary(results, findings, console)
+        page = write_report(results, findings)
+        console.print(f"\nfigure: {draw_figure(out)}\nreport: {page}", soft_wrap=True)
 
 
 @cli.command()
@@ -402,14 +407,18 @@ def compare(experiment: Path, out: Path, data: str | None, jobs: int) -> None:
 
     from boundaryloss.comparison.run import run_experiment
     from boundaryloss.report.comparison import plain_console, print_verdicts, write_comparison
+    from boundaryloss.report.findings import find_all
     from boundaryloss.report.page import write_report
+    from boundaryloss.report.results import read_results
 
     with locked(out):
         with _progress() as progress:
             run_experiment(chosen, out, jobs=jobs, progress=progress)
-        write_comparison(out)
-        print_verdicts(out, plain_console())
-        click.echo(f"report: {write_report(out)}")
+        results = read_results(out)
+        findings = find_all(results)
+        write_comparison(results, findings)
+        print_verdicts(results, findings, plain_console())
+        click.echo(f"report: {write_report(results, findings)}")
 
 
 @cli.command()

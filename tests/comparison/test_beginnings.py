@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 import torch
+from comparisons import found_in
 from conftest import EXPERIMENT, write_squares
 
 from boundaryloss.comparison.beginnings import epochs_alone, find_beginnings
@@ -129,7 +130,7 @@ def test_a_report_says_what_was_shared(shared):
     folder, _, _ = shared
     said = "The first 2 epochs of GDL and GDL + warm were trained once for each fold and seed"
     assert said in read_results(folder / "out").shared
-    assert said in write_report(folder / "out").read_text()
+    assert said in write_report(*found_in(folder / "out")).read_text()
 
 
 def test_run_experiment_goes_on_without_its_beginnings(shared, monkeypatch):

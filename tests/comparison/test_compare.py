@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from comparisons import found_in
 from conftest import EXPERIMENT, write_squares
 from datasets import nnunet
 
@@ -163,7 +164,7 @@ def test_run_experiment_compares_volumes(tmp_path):
     run_experiment(read_experiment(tmp_path / "volumes.toml"), tmp_path / "out")
     with np.load(tmp_path / "out/images.npz") as images:
         assert images["truth/c0"].shape == (32, 32) and images["truth/c0"].any()
-    assert "c3" in write_report(tmp_path / "out").read_text()
+    assert "c3" in write_report(*found_in(tmp_path / "out")).read_text()
 
 
 def test_run_experiment_compares_networks_in_3d(tmp_path):
@@ -176,4 +177,4 @@ def test_run_experiment_compares_networks_in_3d(tmp_path):
     run_experiment(read_experiment(tmp_path / "volumes.toml"), tmp_path / "out")
     facts = json.loads((tmp_path / "out/comparison.json").read_text())
     assert facts["folds"] == [0, 1] and len(facts["spacing"]) == 3
-    assert write_report(tmp_path / "out").exists()
+    assert write_report(*found_in(tmp_path / "out")).exists()

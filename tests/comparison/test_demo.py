@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from comparisons import found_in
 from PIL import Image
-from rich.console import Console
 
 from boundaryloss.comparison.beginnings import find_beginnings
 from boundaryloss.comparison.demo import CONFIG, demo_experiment, run_demo
@@ -50,13 +50,12 @@ def test_draw_figure_writes_a_picture(demo):
 
 def test_write_report_takes_the_demonstration(demo):
     out, _ = demo
-    assert "The phantom" in write_report(out).read_text()
+    assert "The phantom" in write_report(*found_in(out)).read_text()
 
 
 def test_write_comparison_prints_and_keeps_the_table(demo):
     out, _ = demo
-    console = Console(width=120, record=True, quiet=True)
-    write_comparison(out, console)
+    write_comparison(*found_in(out))
     text = (out / "report.txt").read_text()
     for words in ("GDL + boundary", "±", "difference", "may not conclude", "6 runs of 2 epochs"):
         assert words in text

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from comparisons import write_made
+from comparisons import found_in, write_made
 from PIL import Image
 
 from boundaryloss.files import UserError
@@ -23,7 +23,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 
 @pytest.fixture(scope="module")
 def page(comparison):
-    return write_report(comparison)
+    return write_report(*found_in(comparison))
 
 
 @pytest.fixture(scope="module")
@@ -103,28 +103,31 @@ def test_figures_take_any_name(comparison):
 def test_report_takes_any_name(tmp_path):
     names = ["a [bold] [/red] :smile: $x_1$ \\frac{", '<b>&amp;\n"b"/c [/] ' + "long" * 60]
     out = write_made(tmp_path / "out", methods={names[0]: None, names[1]: names[0]}, title="$x$ [/] <script>")
-    page = write_report(out).read_text(encoding="utf-8")
+    page = write_report(*found_in(out)).read_text(encoding="utf-8")
     parser = Balanced()
     parser.feed(page)
     parser.close()
     assert not parser.open and "<script" not in page and "<b>&amp;" not in page
     console = plain_console(file=io.StringIO(), width=500)
-    write_comparison(out, console)
-    print_verdicts(out, console)
-    assert console.file.getvalue().count(names[0]) > 1 and names[0] in (out / "report.txt").read_text()
+    results, findings = found_in(out)
+    write_comparison(results, findings)
+    print_verdicts(results, findings, console)
+    assert all(names[0] in text for text in (console.file.getvalue(), (out / "report.txt").read_text()))
 
 
 @pytest.mark.parametrize("options", [{"seeds": (0,), "cases": 1}, {"methods": {"only": None}, "cases": 1}])
 def test_report_of_next_to_nothing_is_written(tmp_path, options):
     out = write_made(tmp_path / "out", **options)
-    write_comparison(out)
-    assert "<h2>Results</h2>" in write_report(out).read_text(encoding="utf-8")
+    write_comparison(*found_in(out))
+    assert "<h2>Results</h2>" in write_report(*found_in(out)).read_text(encoding="utf-8")
 
 
 def test_report_says_on_which_contour_and_never_mixes_two(tmp_path):
     out = write_made(tmp_path / "out", seeds=(0, 1), cases=1)
-    assert "HD95 is measured on the faces between voxels" in write_report(out).read_text(encoding="utf-8")
-    write_comparison(out)
+    assert "HD95 is measured on the faces between voxels" in write_report(*found_in(out)).read_text(
+        encoding="utf-8"
+    )
+    write_comparison(*found_in(out))
     assert "measured on the faces between voxels" in " ".join((out / "report.txt").read_text().split())
     first, second = out / "runs/m1-fold0-seed0", out / "runs/m1-fold0-seed1"
     table = (second / CASES).read_text()
@@ -138,13 +141,15 @@ def test_report_says_on_which_contour_and_never_mixes_two(tmp_path):
 
 
 def test_report_axes_show_numbers_and_no_formulas(tmp_path):
-    page = write_report(write_made(tmp_path / "out", seeds=(0,), cases=1)).read_text(encoding="utf-8")
+    page = write_report(*found_in(write_made(tmp_path / "out", seeds=(0,), cases=1))).read_text(
+        encoding="utf-8"
+    )
     assert "How hard the boundary term pulls" in page and "mathdefault" not in page
 
 
 def test_report_shows_only_losses_as_losses(tmp_path):
     out = write_made(tmp_path / "out", seeds=(0,), cases=3)  # every case gains
-    page = write_report(out).read_text(encoding="utf-8")
+    page = write_report(*found_in(out)).read_text(encoding="utf-8")
     assert "Largest losses of Dice: no case" in page and "Largest gains of Dice: no case" not in page
     for figure in page.split("<figcaption>")[1:]:
         before, after = re.search(r"Dice (\S+) → (\S+)", figure).groups()
@@ -168,7 +173,7 @@ def test_a_damaged_file_of_a_comparison_is_named(tmp_path, name, content):
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 def test_report_fits_a_phone(tmp_path):
     long = {"a" * 300: None, "b " * 99: "a" * 300}
-    write_report(write_made(tmp_path, seeds=(0,), cases=2, methods=long, title="t" * 300))
+    write_report(*found_in(write_made(tmp_path, seeds=(0,), cases=2, methods=long, title="t" * 300)))
     (tmp_path / "phone.html").write_text(
         '<iframe src="report.html" style="width:390px" onload="document.title = '
         'this.contentDocument.documentElement.scrollWidth"></iframe>'

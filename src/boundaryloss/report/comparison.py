@@ -1,7 +1,6 @@
 """A comparison as a table in the terminal, and what it allows to say."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,8 +8,8 @@ import rich.box
 from rich.console import Console
 from rich.table import Table
 
-from boundaryloss.report.findings import EQUAL, Finding, find_all, many, number, sentences, signed, spread
-from boundaryloss.report.results import CONTOURS, HD95, MEASURES, Measure, Method, Results, read_results
+from boundaryloss.report.findings import EQUAL, Finding, many, number, sentences, signed, spread
+from boundaryloss.report.results import CONTOURS, HD95, MEASURES, Measure, Method, Results
 from boundaryloss.report.statistics import ratio
 
 ARROWS = {1: " ↑", -1: " ↓", 0: ""}
@@ -22,20 +21,17 @@ def plain_console(**options: Any) -> Console:
     return Console(markup=False, emoji=False, highlight=False, **options)
 
 
-def write_comparison(out: Path, console: Console | None = None) -> None:
-    """Write a table of every pair and what may be concluded to `out`/report.txt, and print both."""
-    results = read_results(out)
-    findings = find_all(results)
-    with (out / "report.txt").open("w", encoding="utf-8") as file:
-        for target in (plain_console(file=file, width=110), *([console] if console else [])):
-            for title, pair in _by_pair(results, findings):
-                target.print(_table(results, title, pair))
-            target.print(conclusions(results), soft_wrap=target is not console)
+def write_comparison(results: Results, findings: Sequence[Finding]) -> None:
+    """Write a table of every pair and what may be concluded to report.txt."""
+    with (results.out / "report.txt").open("w", encoding="utf-8") as file:
+        console = plain_console(file=file, width=110)
+        for title, pair in _by_pair(results, findings):
+            console.print(_table(results, title, pair))
+        console.print(conclusions(results), soft_wrap=True)
 
 
-def print_summary(out: Path, console: Console) -> None:
+def print_summary(results: Results, findings: Sequence[Finding], console: Console) -> None:
     """Print one table of all methods, and then in sentences what may be said of them."""
-    results = read_results(out)
     for label in results.facts.labels:
         table = Table(box=rich.box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
         table.add_column("", no_wrap=True)
@@ -46,13 +42,12 @@ def print_summary(out: Path, console: Console) -> None:
             table.add_row(f"{measure.title}{ARROWS[measure.better]}", *cells)
         console.print(table)
     console.print(f"Mean ± standard deviation over {many(len(results.facts.seeds), 'seed')}.\n")
-    print_verdicts(out, console)
+    print_verdicts(results, findings, console)
 
 
-def print_verdicts(out: Path, console: Console) -> None:
+def print_verdicts(results: Results, findings: Sequence[Finding], console: Console) -> None:
     """Print in sentences what is better, worse or neither, pair by pair."""
-    results = read_results(out)
-    for title, pair in _by_pair(results, find_all(results)):
+    for title, pair in _by_pair(results, findings):
         console.print(title, style="bold")
         for sentence in sentences(pair):
             console.print(f"  {sentence}")

@@ -10,7 +10,6 @@ import numpy as np
 from boundaryloss.report import plots
 from boundaryloss.report.findings import (
     Finding,
-    find_all,
     many,
     number,
     sentences,
@@ -26,7 +25,6 @@ from boundaryloss.report.results import (
     Method,
     Results,
     read_arrays,
-    read_results,
 )
 from boundaryloss.report.statistics import ratio
 
@@ -34,12 +32,10 @@ SHOWN = 2  # cases on either end
 MARGIN, SMALLEST = 12, 96  # pixels around what a picture shows, and its least side
 
 
-def write_report(out: Path) -> Path:
-    """Write `out`/summary.csv and `out`/report.html from the finished runs of a comparison."""
-    results = read_results(out)
-    findings = find_all(results)
-    write_summary(out / "summary.csv", results, findings)
-    images = read_arrays(out / "images.npz")
+def write_report(results: Results, findings: Sequence[Finding]) -> Path:
+    """Write summary.csv and report.html of a comparison, beside its runs."""
+    write_summary(results.out / "summary.csv", results, findings)
+    images = read_arrays(results.out / "images.npz")
     page = _template().render(
         facts=results.facts,
         results=results,
@@ -54,7 +50,7 @@ def write_report(out: Path) -> Path:
         balance=plots.balance(results),
         machines=_machines(results),
     )
-    path = out / "report.html"
+    path = results.out / "report.html"
     path.write_text(page, encoding="utf-8")
     return path
 

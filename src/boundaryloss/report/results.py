@@ -91,6 +91,7 @@ class Method:
 class Results:
     """Hold a comparison."""
 
+    out: Path  # where it is
     facts: ComparisonRecord
     cases: list[str]
     units: list[str]  # of each case: the patient, or the case itself
@@ -160,7 +161,7 @@ def read_results(out: Path) -> Results:
             f"{there} has distances with contour {other}, {at} with {first}; remove one and compare again"
         )
     (contour,) = contours
-    return Results(facts, cases, list(facts.groups.values()), thresholds, methods, contour)
+    return Results(out, facts, cases, list(facts.groups.values()), thresholds, methods, contour)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
