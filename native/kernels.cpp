@@ -29,6 +29,7 @@ extern const Nearest nearest;
 namespace {
 
 constexpr size_t rows_at_once = 16;  // of an image
+constexpr size_t line = 16;          // floats of a cache line, which two threads had better not share
 
 // What becomes of squared distances when a pass is done. In a class that fills the image no voxel is reached.
 struct KeepOutside {
@@ -167,14 +168,16 @@ public:
             if (holds[y]) holding.add(y);
         const Sources sources = holding.index();
         if (sources.count == 0) return false;
-        const size_t blocks = (image_.width + lanes - 1) / lanes;
-        team_.each(image_.depth * blocks, [&](size_t item, int worker) {
-            const size_t z = item / blocks, x = item % blocks * lanes;
+        const size_t lines = (image_.width + line - 1) / line;
+        team_.each(image_.depth * lines, [&](size_t item, int worker) {
+            const size_t z = item / lines, begin = item % lines * line;
             const Across y_pass{sources, metric_.y, &info_[z * image_.height], 1};
-            float* const at = out + z * slice_ + x;
-            workers_[worker].columns<Finish>(y_pass, static_cast<int>(x),
-                                             static_cast<int>(std::min<size_t>(lanes, image_.width - x)), at,
-                                             image_.width, at, image_.width);
+            for (size_t x = begin; x < std::min(begin + line, image_.width); x += lanes) {
+                float* const at = out + z * slice_ + x;
+                workers_[worker].columns<Finish>(y_pass, static_cast<int>(x),
+                                                 static_cast<int>(std::min<size_t>(lanes, image_.width - x)),
+                                                 at, image_.width, at, image_.width);
+            }
         });
         return true;
     }

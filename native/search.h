@@ -27,7 +27,8 @@ namespace boundaryloss::LEVEL {
 
 namespace {
 
-constexpr int coarse = 8;      // rows between those searched first
+constexpr int coarse = 12;     // rows between those searched first; `fill` has the others in registers
+constexpr int near_rows = 8;   // rows that `near` serves together
 constexpr int near_limit = 8;  // rows that `near` looks away before it gives up
 constexpr int at_once = 4;     // sources that `nearest` looks at together; more than there are do no harm
 constexpr int margin = 16;     // heights before the first source and after the last
@@ -82,7 +83,7 @@ public:
     // Serves the rows [begin, end).
     void run(int begin, int end) {
         const bool every_row = sources_.count == sources_.rows;
-        while (every_row && begin < end && near(begin, std::min(begin + coarse, end))) begin += coarse;
+        while (every_row && begin < end && near(begin, std::min(begin + near_rows, end))) begin += near_rows;
         if (begin >= end) return;
         begin_ = begin;
         end_ = end;
@@ -151,13 +152,13 @@ private:
     }
 
     __attribute__((noinline)) bool near(int begin, int end) {
-        Floats best[coarse];
+        Floats best[near_rows];
         const Floats* const own = heights_ + begin;
         auto look = [&](int step) {
             const float cost = *costs_.at(step);
-            for (int j = 0; j < coarse; ++j) best[j] = min(best[j], min(own[j - step], own[j + step]) + cost);
+            for (int j = 0; j < near_rows; ++j) best[j] = min(best[j], min(own[j - step], own[j + step]) + cost);
         };
-        for (int j = 0; j < coarse; ++j) best[j] = own[j];
+        for (int j = 0; j < near_rows; ++j) best[j] = own[j];
         look(1);
         look(2);
         Floats worst = best[0];
