@@ -5,11 +5,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import ndimage
 
 from boundaryloss.metrics import contour_distances
 from boundaryloss.report.store import Contour, LesionScores, Outcome
-from boundaryloss.scoring.objects import Object, checked_options, compare_objects, union
+from boundaryloss.scoring.objects import Object, boxes_of, checked_options, compare_objects, union
 
 
 def lesion_metrics(
@@ -75,7 +74,7 @@ def lesion_rows(
 ) -> Iterator[LesionScores]:
     """Yield the rows of one object's lesions; `hd95` is that of the object, which an only lesion has, too."""
     sides = one.lesions, one.predicted
-    boxes, components = (ndimage.find_objects(numbers) for numbers in sides)
+    boxes, components = map(boxes_of, sides)
     sizes, predicted = (np.bincount(numbers.ravel()).tolist() for numbers in sides)
     of_lesion: dict[int, list[int]] = {}
     of_component: dict[int, list[int]] = {}

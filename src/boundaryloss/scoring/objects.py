@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any, get_args
 
 import numpy as np
@@ -121,6 +121,11 @@ def checked_options(tolerance: float, contour: str) -> tuple[float, Any]:
     return float(tolerance), contour
 
 
+def boxes_of(numbers: np.ndarray) -> list[tuple[slice, ...]]:
+    """Return the box around each component."""
+    return [_held(numbers)] if numbers.max() == 1 else ndimage.find_objects(numbers)
+
+
 def union(boxes: Iterable[tuple[slice, ...]]) -> tuple[slice, ...]:
     """Return the smallest box around all `boxes`; of none, no box."""
     return tuple(
@@ -160,13 +165,12 @@ def _checked(
     return steps
 
 
-def _held(prediction: np.ndarray, truth: np.ndarray) -> tuple[slice, ...]:
-    """Return the smallest box that holds whatever is not background; at least one voxel."""
-    held = (prediction != 0) | (truth != 0)
+def _held(*arrays: np.ndarray) -> tuple[slice, ...]:
+    """Return the smallest box that holds whatever is not background in any; at least one voxel."""
+    held = reduce(np.logical_or, (array != 0 for array in arrays))
     box = [slice(0, size) for size in held.shape]
-    for axis in np.argsort(held.strides)[
-        ::-1
-    ].tolist():  # first whole planes of the memory, then what is left
+    # First whole planes of the memory, then what is left.
+    for axis in np.argsort(held.strides)[::-1].tolist():
         rest = tuple(other for other in range(held.ndim) if other != axis)
         places = np.flatnonzero(held[tuple(box)].any(axis=rest))
         box[axis] = slice(int(places[0]), int(places[-1]) + 1) if places.size else slice(0, 1)
@@ -184,6 +188,8 @@ def _is_any(array: np.ndarray, values: Sequence[int]) -> np.ndarray:
 def _number(mask: np.ndarray) -> np.ndarray:
     """Number the components of a mask from 1 on, by their first voxels; diagonal neighbours connect."""
     numbers = components(torch.from_numpy(mask)[None, None])[0, 0].numpy()  # 1 + index of the first voxel
-    inside = numbers[mask]
-    numbers[mask] = np.searchsorted(np.unique(inside), inside) + 1
-    return numbers
+    flat = numbers.ravel()
+    first = flat[flat == np.arange(1, flat.size + 1)]
+    order = np.zeros(flat.size + 1, np.int32)
+    order[first] = np.arange(1, len(first) + 1)
+    return order[numbers]
