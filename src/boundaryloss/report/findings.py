@@ -99,7 +99,9 @@ def equal_sensitivity(results: Results, baseline: Method, method: Method, label:
         lesions, found, false = first[:, at] @ weights.T
         target, count = found / np.maximum(lesions, 1), weights @ cases
         lesions, moved, moved_false = second @ weights.T
-        return _false_at(moved / np.maximum(lesions, 1), moved_false / count, target) - false / count
+        # At low thresholds false lesions flow together and their number falls again; as if it did not.
+        moved_false = np.maximum.accumulate(moved_false[::-1])[::-1]
+        return at_sensitivity(moved / np.maximum(lesions, 1), moved_false / count, target) - false / count
 
     values = np.einsum("rs,sr->r", seeds, by_seed(units))
     finite = values[np.isfinite(values)]
@@ -113,18 +115,14 @@ def equal_sensitivity(results: Results, baseline: Method, method: Method, label:
     )
 
 
-def _false_at(sensitivity: np.ndarray, false: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return the false lesions where the falling `sensitivity` (threshold, ...) meets `target`, or nan.
-
-    At low thresholds false lesions flow together and their number falls again; it counts as if it did not.
-    """
-    false = np.maximum.accumulate(false[::-1])[::-1]
+def at_sensitivity(sensitivity: np.ndarray, values: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Return the values (threshold, ...) where the falling sensitivity meets the target (...), or nan."""
     reached = sensitivity >= target
     last = np.where(reached.any(axis=0), reached.shape[0] - 1 - reached[::-1].argmax(axis=0), 0)
     following = np.minimum(last + 1, len(sensitivity) - 1)
     at = [
-        np.take_along_axis(values, i[None], 0)[0]
-        for values in (sensitivity, false)
+        np.take_along_axis(series, i[None], 0)[0]
+        for series in (sensitivity, values)
         for i in (last, following)
     ]
     step = at[0] - at[1]
