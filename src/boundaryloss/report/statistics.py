@@ -33,11 +33,6 @@ class Difference:
         """Return the mean of the seeds."""
         return float(np.mean(self.by_seed))
 
-    @property
-    def agreeing(self) -> int:
-        """Count how many seeds have the sign of the mean."""
-        return sum(value * self.mean > 0 for value in self.by_seed)
-
     def is_significant(self, p: float) -> bool:
         """Return whether the corrected `p` and the interval both exclude chance."""
         return np.isfinite(self.mean) and p < SIGNIFICANT and (self.low > 0 or self.high < 0)
