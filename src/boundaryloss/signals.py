@@ -74,6 +74,19 @@ def end_children() -> None:
         child.kill()
 
 
+@contextmanager
+def ending_workers() -> Iterator[None]:
+    """On any error kill the processes that were begun inside, or each would begin its next part first."""
+    others = multiprocessing.active_children()
+    try:
+        yield
+    except BaseException:
+        for worker in multiprocessing.active_children():
+            if worker not in others:
+                worker.kill()
+        raise
+
+
 def end_with_parent() -> None:
     """Let this process end within a second of the one that started it, even if that one is killed."""
     parent = os.getppid()

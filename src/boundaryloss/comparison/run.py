@@ -49,7 +49,7 @@ from boundaryloss.report.store import (
     write_table,
 )
 from boundaryloss.scoring import operating_points
-from boundaryloss.signals import end_with_parent
+from boundaryloss.signals import end_with_parent, ending_workers
 from boundaryloss.training.callbacks import Progress, StepReport
 from boundaryloss.training.config import read_config, read_toml
 from boundaryloss.training.processes import merged
@@ -136,7 +136,7 @@ def _in_processes(
     """Train several parts at a time, the processor's cores shared among them; yield each when it is done."""
     threads = max(1, (os.cpu_count() or 1) // jobs)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, _start_worker, (threads,)) as pool:
+    with ProcessPoolExecutor(jobs, context, _start_worker, (threads,)) as pool, ending_workers():
         followers = {first.name: runs for first, runs in plan if first}
         pending: dict[Future[None], Run | Beginning] = {}
 
@@ -158,10 +158,6 @@ def _in_processes(
             raise UserError(
                 "a run was killed, perhaps for lack of memory; go on with fewer --jobs (what is done is kept)"
             ) from None
-        except BaseException:
-            for worker in multiprocessing.active_children():
-                worker.kill()  # or it would begin the next run first
-            raise
 
 
 def _start_worker(threads: int) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from boundaryloss.files import UserError, check_label_values, checked_spacing
 from boundaryloss.report.store import CaseScores, Contour, LesionScores
 from boundaryloss.scoring.pairs import Pair
-from boundaryloss.signals import start_worker
+from boundaryloss.signals import ending_workers, start_worker
 
 Shared = dict[tuple[int, int], int]  # (predicted value, true value) -> number of labelled voxels
 MANY = 1 << 22  # pairs of values that are counted in a table of all; of more they are sorted
@@ -133,9 +133,8 @@ def judge_all(judge: Judge, pairs: Sequence[Pair], jobs: int) -> Generator[Judge
     if jobs == 1:
         yield from (_judged(judge, pair) for pair in pairs)
         return
-    others = multiprocessing.active_children()
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(pairs)), context, _start, (jobs,)) as pool:
+    with ProcessPoolExecutor(min(jobs, len(pairs)), context, _start, (jobs,)) as pool, ending_workers():
         try:
             for future in [pool.submit(_judged, judge, pair) for pair in pairs]:
                 yield future.result()
@@ -143,11 +142,6 @@ def judge_all(judge: Judge, pairs: Sequence[Pair], jobs: int) -> Generator[Judge
             raise UserError(
                 "a process was killed, perhaps for lack of memory; start again with fewer --jobs"
             ) from None
-        except BaseException:
-            for worker in multiprocessing.active_children():
-                if worker not in others:
-                    worker.kill()  # or it would judge the next case first
-            raise
 
 
 def _judged(judge: Judge, pair: Pair) -> Judged | UserError:
