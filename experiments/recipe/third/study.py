@@ -29,7 +29,11 @@ from boundaryloss.scoring import THRESHOLDS, operating_points
 from boundaryloss.training.predict import predict
 
 HERE = Path(__file__).parent
-UNIT = {"sirst": r"([^_]*_?[^_]*)", "ms_lesions": r"(p\d+)", "hippocampus": r"(.*)"}  # drawn anew in the bootstrap
+UNIT = {  # drawn anew in the bootstrap
+    "sirst": r"([^_]*_?[^_]*)",
+    "ms_lesions": r"(p\d+)",
+    "hippocampus": r"(.*)",
+}
 AT = {"sirst": THRESHOLDS, "ms_lesions": THRESHOLDS, "hippocampus": (0.5,)}
 COLUMNS = ("cases", "lesions", "found", "false", "hd95_penalised", "with_truth", "dice")
 
