@@ -17,15 +17,13 @@ from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import torch
-from PIL import Image
 
 from boundaryloss.comparison.experiment import read_experiment
 from boundaryloss.comparison.run import run_experiment
-from boundaryloss.metrics import contour_distances
-from boundaryloss.scoring import THRESHOLDS, operating_points
+from boundaryloss.files.read import read_label_map
+from boundaryloss.scoring import THRESHOLDS, case_metrics, operating_points
 from boundaryloss.training.predict import predict
 
 HERE = Path(__file__).parent
@@ -38,25 +36,6 @@ AT = {"sirst": THRESHOLDS, "ms_lesions": THRESHOLDS, "hippocampus": (0.5,)}
 COLUMNS = ("cases", "lesions", "found", "false", "hd95_penalised", "with_truth", "dice")
 
 
-def truth_of(data: Path, name: str) -> tuple[np.ndarray, list[float]]:
-    """The mask of a case and the size of its voxels."""
-    path = data / "masks" / f"{name}.png"
-    if path.exists():
-        return np.array(Image.open(path)), [1.0, 1.0]
-    image = nibabel.load(data / "masks" / f"{name}.nii.gz")
-    return np.asarray(image.dataobj).astype(np.uint8), [float(size) for size in image.header.get_zooms()]
-
-
-def hd95(prediction: np.ndarray, truth: np.ndarray, spacing: list[float]) -> float:
-    """HD95 on faces; a miss or a false alarm counts the image's diagonal."""
-    if not prediction.any() and not truth.any():
-        return 0.0
-    if not prediction.any() or not truth.any():
-        return float(np.linalg.norm(np.multiply(truth.shape, spacing)))
-    masks = (torch.from_numpy(mask)[None, None] for mask in (prediction, truth))
-    return contour_distances(*masks, spacing=spacing).hd95.item()
-
-
 def score(name: str, data: Path, run: Path, result: Path) -> None:
     """Predict what the run was tested on, and write the sums."""
     torch.set_num_threads(1)
@@ -65,15 +44,17 @@ def score(name: str, data: Path, run: Path, result: Path) -> None:
         predict(run, data, Path(folder) / "out", split="test", probabilities=True)
         for path in sorted((Path(folder) / "out/probabilities").glob("*.npz")):
             probabilities = np.load(path)["probabilities"]
-            truth, spacing = truth_of(data, path.stem)
+            (mask,) = (data / "masks").glob(f"{path.stem}.*")
+            truth, spacing = read_label_map(mask)
             unit = re.match(UNIT[name], path.stem)[1]
             for point in operating_points(probabilities, truth):
                 if point.threshold in AT[name]:
-                    mask = probabilities[point.label] > point.threshold
-                    distance = hd95(mask, truth == point.label, spacing)
+                    found = probabilities[point.label] > point.threshold
+                    (row,) = case_metrics(found, truth == point.label, {1: (1,)}, spacing=spacing)
                     there = point.lesions > 0
                     sums[unit, point.label, point.threshold] += (
-                        1, point.lesions, point.lesions_found, point.false_lesions, distance, there,
+                        1, point.lesions, point.lesions_found, point.false_lesions,
+                        row.hd95_penalised_mm, there,
                         point.dice if there else 0.0,
                     )  # fmt: skip
     result.parent.mkdir(parents=True, exist_ok=True)

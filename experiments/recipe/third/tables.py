@@ -65,13 +65,8 @@ def moved(base: Columns, own: Columns) -> dict[str, np.ndarray]:
         np.mean([at_sensitivity(curve, values, target) for target in targets], axis=0)
         for curve, values in ((sensitivity, false), (mine, my_false))
     )
-    return dict(
-        zip(
-            MOVED,
-            (at_sensitivity(mine, my_hd95, targets[-1]) - hd95[half], 100 * (after / before - 1)),
-            strict=True,
-        )
-    )
+    values = at_sensitivity(mine, my_hd95, targets[-1]) - hd95[half], 100 * (after / before - 1)
+    return dict(zip(MOVED, values, strict=True))
 
 
 def cell(by_seed: np.ndarray, low: float, high: float, better: int, digits: int) -> str:
@@ -100,10 +95,10 @@ def rows(name: str, experiment: Experiment, seeds: list[int]) -> list[list[str]]
             cells.append(cell(np.array(found.by_seed), found.low, found.high, better, digits))
         several = len(columns[method.name]["cases"]) > 1
         shares, _ = resample(len(seeds), base["cases"].shape[1])
-        for title, (better, digits) in MOVED.items() if several else ():
-            values = moved(columns[method.baseline], columns[method.name])[title]
+        found = moved(columns[method.baseline], columns[method.name]) if several else {}
+        for title, values in found.items():
             drawn = np.einsum("rs,sr->r", shares, values[:, 1:])
-            cells.append(cell(values[:, 0], *interval(drawn), better, digits))
+            cells.append(cell(values[:, 0], *interval(drawn), *MOVED[title]))
         table.append([method.name.partition(" + ")[2], *cells, *([] if several else ["", ""])])
     return table
 
