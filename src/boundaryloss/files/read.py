@@ -62,6 +62,8 @@ def scaled_by_type(array: np.ndarray) -> bool:
 def read_raw(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
     """Read the values of an image as they are, (C, *space), and its spacing in mm.
 
+    NIfTI values of 8 bits come as float32: there, the type is only how they are stored.
+
     Raises:
         UserError: the file is damaged or ambiguous, or holds NaN, infinite or complex values.
     """
@@ -77,7 +79,7 @@ def read_raw(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise UserError(f"{path}: has NaN or infinite values; replace them")
     if is_nifti(path) and array.dtype == np.uint8:
-        array = array.astype(np.float32)  # there, the type is only how the values are stored
+        array = array.astype(np.float32)
     return array, spacing
 
 

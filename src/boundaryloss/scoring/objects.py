@@ -188,8 +188,7 @@ def _is_any(array: np.ndarray, values: Sequence[int]) -> np.ndarray:
 def _number(mask: np.ndarray) -> np.ndarray:
     """Number the components of a mask from 1 on, by their first voxels; diagonal neighbours connect."""
     numbers = components(torch.from_numpy(mask)[None, None])[0, 0].numpy()  # 1 + index of the first voxel
-    flat = numbers.ravel()
-    first = flat[flat == np.arange(1, flat.size + 1)]
-    order = np.zeros(flat.size + 1, np.int32)
-    order[first] = np.arange(1, len(first) + 1)
-    return order[numbers]
+    inside = numbers[mask]
+    first = inside[inside == np.flatnonzero(mask) + 1]
+    numbers[mask] = np.searchsorted(first, inside) + 1
+    return numbers
