@@ -10,27 +10,29 @@
 
 namespace boundaryloss {
 
-// Which points stand for a contour: centres, edges and corners of its faces; centres of the voxels at the rim;
-// corners between voxels.
+// Which points stand for a contour: centres, edges and corners of its faces; centres of the voxels at the
+// rim; corners between voxels.
 enum class Contour { faces, centers, surfels };
 
 struct ContourSettings {
     Contour contour;
     bool flat;                      // images: the first axis is none
     std::array<double, 3> spacing;  // z, y, x
-    std::vector<double> areas;  // of a point, by the 2x2x2 voxels around it: (z, y, x) in bit 7 - (4z + 2y + x)
+    // Of a point, by the 2x2x2 voxels around it: (z, y, x) in bit 7 - (4z + 2y + x).
+    std::vector<double> areas;
     double tolerance;
     int threads;
 };
 
-// The distances that occur, ascending, and the area of the points that are so far. To an empty mask: infinite.
+// The distances that occur, ascending, and the area of the points that are so far; infinite to an empty mask.
 struct Spectrum {
     std::vector<double> distances, areas;
 };
 
 struct ContourComparison {
     Spectrum to_truth, to_prediction;
-    std::int64_t band_shared, band_either;  // voxels within `tolerance` of their own mask's faces, in both, in any
+    // Voxels within `tolerance` of their own mask's faces: in both, in any.
+    std::int64_t band_shared, band_either;
 };
 
 // Compares the voxels that are `label` in one map of each.

@@ -87,8 +87,8 @@ NB_MODULE(_native, m) {
         "component_factors",
         [](const Sizes& sizes, Ids numbers, double most, int threads, Result out) {
             nb::gil_scoped_release release;
-            component_factors(sizes.data(), numbers.data(), sizes.shape(0), sizes.shape(1), sizes.shape(2), most,
-                              threads, out.data());
+            component_factors(sizes.data(), numbers.data(), sizes.shape(0), sizes.shape(1), sizes.shape(2),
+                              most, threads, out.data());
         },
         nb::arg("sizes"), nb::arg("numbers"), nb::arg("most"), nb::arg("threads"), nb::arg("out"));
     m.def(
@@ -105,8 +105,8 @@ NB_MODULE(_native, m) {
                 found = contour_distances(predicted, true_maps, batch, map, label, settings);
             }
             return nb::make_tuple(found.to_truth.distances, found.to_truth.areas,
-                                  found.to_prediction.distances, found.to_prediction.areas,
-                                  found.band_shared, found.band_either);
+                                  found.to_prediction.distances, found.to_prediction.areas, found.band_shared,
+                                  found.band_either);
         },
         nb::arg("predictions"), nb::arg("truths"), nb::arg("batch"), nb::arg("map"), nb::arg("label"),
         nb::arg("contour"), nb::arg("flat"), nb::arg("spacing"), nb::arg("areas"), nb::arg("tolerance"),

@@ -156,7 +156,8 @@ private:
         const Floats* const own = heights_ + begin;
         auto look = [&](int step) {
             const float cost = *costs_.at(step);
-            for (int j = 0; j < near_rows; ++j) best[j] = min(best[j], min(own[j - step], own[j + step]) + cost);
+            for (int j = 0; j < near_rows; ++j)
+                best[j] = min(best[j], min(own[j - step], own[j + step]) + cost);
         };
         for (int j = 0; j < near_rows; ++j) best[j] = own[j];
         look(1);
