@@ -1,6 +1,6 @@
 """Runs one comparison of the study, and keeps one small table of every run: tables.py makes the rest of them.
 
-    python study.py NAME DATA RUNS [--jobs 2]
+    python study.py NAME DATA RUNS [--jobs 2] [--seeds 10 11]
 
 NAME is sirst, ms_lesions or hippocampus, DATA its folder (build_data.py), RUNS a folder for the runs. What is
 done is not done again: stop it whenever you like and call it again. results/NAME/RUN.csv has a row for every
@@ -76,9 +76,10 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("runs", type=Path)
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--seeds", type=int, nargs="+", help="only these of the file's")
     given = parser.parse_args()
     whole = read_experiment(HERE / f"{given.name}.toml", str(given.data))
-    for seed in whole.seeds:
+    for seed in given.seeds or whole.seeds:
         experiment = replace(whole, seeds=(seed,))
         results = {run.name: HERE / "results" / given.name / f"{run.name}.csv" for run in experiment.runs()}
         if all(path.exists() for path in results.values()):
