@@ -3,6 +3,7 @@
     python benchmarks/bench_cpu.py [--case NAME] [--threads N ...]
 
 Four tables: the maps (nanoseconds per voxel and foreground class, the median of several calls in turn;
+`faces` and `centers` at the best instruction set of this processor, the older ones in columns of their own;
 `floor` is the time to fill an output of the same size; the ratio is the best peer's time over ours; every
 peer in its fastest exact use: edt in one pass for both sides), the losses beside MONAI's (milliseconds,
 forward and backward), the growth with the size, and the memory a call takes beyond its output.
@@ -29,7 +30,9 @@ from rich.table import Table
 from scipy.ndimage import distance_transform_edt
 
 from boundaryloss import BoundaryLoss, signed_distance_map
+from boundaryloss.distance.extension import native_code
 
+*OLDER, BEST = native_code().levels()
 PACKAGES = ("boundaryloss", "torch", "scipy", "edt", "opencv-python-headless", "SimpleITK", "monai")
 
 
@@ -165,6 +168,15 @@ def in_turn(works, seconds=1.0):
     return {name: statistics.median(own) for name, own in times.items()}
 
 
+def at_level(level, labels, classes):
+    """The maps by the kernels of an older instruction set."""
+    native_code().use_level(level)
+    try:
+        return signed_distance_map(labels, classes)
+    finally:
+        native_code().use_level(BEST)
+
+
 def measure(labels, classes, threads):
     """Seconds by name."""
     torch.set_num_threads(threads)
@@ -176,6 +188,7 @@ def measure(labels, classes, threads):
         {
             "faces": lambda: signed_distance_map(tensor, classes),
             "centers": lambda: signed_distance_map(tensor, classes, contour="centers"),
+            **{f"faces, {level}": lambda level=level: at_level(level, tensor, classes) for level in OLDER},
         }
     )
     # Apart, since torch's own threads spin for a while after it, on the cores that the others need.
@@ -293,7 +306,8 @@ def main():
     options = parser.parse_args()
     threads = sorted(set(options.threads))
     rows = run(options.case, threads)
-    show("maps, ns per voxel and foreground class", rows, ["faces", "centers", "floor", *PEERS], "ratio")
+    ours = ["faces", "centers", *(f"faces, {level}" for level in OLDER), "floor"]
+    show("maps, ns per voxel and foreground class", rows, [*ours, *PEERS], "ratio")
     for kind in ("", "lesions"):
         ratios = [row["ratio"] for row in rows if row["threads"] == threads[0] and kind in row["case"]]
         if ratios:
