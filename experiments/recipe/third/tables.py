@@ -1,12 +1,17 @@
-"""Prints the tables of the study in Markdown, from the small files in results/.
+"""Prints the tables of the study in Markdown, and draws its figure, from the small files in results/.
 
-python tables.py
+python tables.py [FIGURE.svg]
 """
 
 import csv
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from boundaryloss.comparison.experiment import Experiment, Method, read_experiment
 from boundaryloss.report.findings import at_sensitivity
@@ -24,6 +29,8 @@ MEASURES = {  # which way is better, digits, numerator and denominator
     "lesion F1": (+1, 3, lambda c: (2 * c["found"], c["lesions"] + c["found"] + c["false"])),
 }
 MOVED = {"HD95 at equal sens.": (-1, 1), "false at 85-100 %, in %": (-1, 0)}
+DRAWN = ("lesion F1", "HD95 pen.", "Dice", "sensitivity")
+COLOURS = {"GDL": "#0072b2", "DiceCE": "#d55e00"}
 Columns = dict[str, np.ndarray]  # each (threshold, seed, unit)
 
 
@@ -69,53 +76,114 @@ def moved(base: Columns, own: Columns) -> dict[str, np.ndarray]:
     return dict(zip(MOVED, values, strict=True))
 
 
-def cell(by_seed: np.ndarray, low: float, high: float, better: int, digits: int) -> str:
-    """The mean difference, in how many seeds it is the better way, and bold if the interval leaves out 0."""
-    mean = float(np.mean(by_seed))
-    if not np.isfinite(mean):
-        return "-"
-    mark = "**" if low * high > 0 else ""
-    return f"{mark}{mean:+.{digits}f}{mark} ({int((np.sign(by_seed) == better).sum())})"
+@dataclass(frozen=True)
+class Found:
+    """What a method differs by from its baseline in one measure, by seed, and the interval of the mean."""
+
+    by_seed: np.ndarray
+    low: float
+    high: float
+
+    @property
+    def mean(self) -> float:
+        """Nan where a threshold that was wanted does not exist."""
+        return float(np.mean(self.by_seed))
+
+    @property
+    def significant(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return self.low * self.high > 0
 
 
-def rows(name: str, experiment: Experiment, seeds: list[int]) -> list[list[str]]:
-    """The cells of one set: the baselines' values, and each method's differences."""
+def compare(name: str, experiment: Experiment, seeds: list[int]) -> dict[str, dict[str, Found | float]]:
+    """By method and measure: the baselines' values, and the others' differences from them."""
     columns = {method.name: read(name, experiment, method, seeds) for method in experiment.methods}
     half = {one: {k: v[len(v) // 2] for k, v in own.items()} for one, own in columns.items()}
-    table = []
+    found: dict[str, dict[str, Found | float]] = {}
     for method in experiment.methods:
         own = half[method.name]
+        cells = found[method.name] = {}
         if method.baseline is None:
-            values = [f"{ratio(np.stack(of(own))).mean():.{digits}f}" for _, digits, of in MEASURES.values()]
-            table.append([f"**{method.name}**", *values, "", ""])
+            for title, (_, _, of) in MEASURES.items():
+                cells[title] = float(ratio(np.stack(of(own))).mean())
             continue
-        base, cells = half[method.baseline], []
-        for better, digits, of in MEASURES.values():
-            found = difference(np.stack(of(base)), np.stack(of(own)))
-            cells.append(cell(np.array(found.by_seed), found.low, found.high, better, digits))
-        several = len(columns[method.name]["cases"]) > 1
-        shares, _ = resample(len(seeds), base["cases"].shape[1])
-        found = moved(columns[method.baseline], columns[method.name]) if several else {}
-        for title, values in found.items():
-            drawn = np.einsum("rs,sr->r", shares, values[:, 1:])
-            cells.append(cell(values[:, 0], *interval(drawn), *MOVED[title]))
-        table.append([method.name.partition(" + ")[2], *cells, *([] if several else ["", ""])])
-    return table
+        base = half[method.baseline]
+        for title, (_, _, of) in MEASURES.items():
+            one = difference(np.stack(of(base)), np.stack(of(own)))
+            cells[title] = Found(np.array(one.by_seed), one.low, one.high)
+        if len(columns[method.name]["cases"]) > 1:
+            shares, _ = resample(len(seeds), base["cases"].shape[1])
+            for title, values in moved(columns[method.baseline], columns[method.name]).items():
+                drawn = np.einsum("rs,sr->r", shares, values[:, 1:])
+                cells[title] = Found(values[:, 0], *interval(drawn))
+    return found
+
+
+def cell(value: Found | float | None, better: int, digits: int) -> str:
+    """The mean difference, in how many seeds it is the better way, and bold if the interval leaves out 0."""
+    if value is None:
+        return ""
+    if not isinstance(value, Found):
+        return f"{value:.{digits}f}"
+    if not np.isfinite(value.mean):
+        return "-"
+    mark = "**" if value.significant else ""
+    return f"{mark}{value.mean:+.{digits}f}{mark} ({int((np.sign(value.by_seed) == better).sum())})"
+
+
+def print_table(experiment: Experiment, seeds: list[int], found: dict[str, dict[str, Found | float]]) -> None:
+    """One set in Markdown."""
+    ways = {title: way[:2] for title, way in (*MEASURES.items(), *MOVED.items())}
+    print(f"\n### {experiment.title}: seeds {', '.join(map(str, seeds))}\n")
+    print("| " + " | ".join(["", *ways]) + " |\n|" + "---|" * (1 + len(ways)))
+    for method, cells in found.items():
+        title = method.partition(" + ")[2] or f"**{method}**"
+        print("| " + " | ".join([title, *(cell(cells.get(t), *way) for t, way in ways.items())]) + " |")
+
+
+def draw_set(row: list[Axes], title: str, found: dict[str, dict[str, Found | float]]) -> None:
+    """A panel for each measure: the differences of every method, beside both baselines."""
+    names = list(dict.fromkeys(method.partition(" + ")[2] for method in found))[1:]
+    for axes, measure in zip(row, DRAWN, strict=True):
+        for offset, (baseline, colour) in zip((-0.14, 0.14), COLOURS.items(), strict=True):
+            for place, name in enumerate(names):
+                value = found[f"{baseline} + {name}"][measure]
+                assert isinstance(value, Found)
+                if np.isfinite(value.mean):
+                    y = place + offset
+                    axes.plot([value.low, value.high], [y, y], color=colour, linewidth=1.2)
+                    axes.plot(value.mean, y, "o", color=colour, markersize=4)
+        axes.axvline(0, color="0.4", linewidth=0.8)
+        axes.set_title(f"{title}: {measure}", fontsize=8)
+        axes.set_yticks(range(len(names)), names)
+        axes.grid(axis="x", alpha=0.25)
+    row[0].invert_yaxis()  # the rows of a set share their axis
+
+
+def draw(sets: dict[str, dict[str, dict[str, Found | float]]], path: Path) -> None:
+    """Draw all sets, one below the other; right is more, whichever is better."""
+    mpl.rcParams.update({"svg.hashsalt": "third", "font.size": 8})
+    figure = Figure(figsize=(10, 2.6 * len(sets) + 0.4), layout="constrained")
+    grid = figure.subplots(len(sets), len(DRAWN), sharey="row", squeeze=False)
+    for row, (title, found) in zip(grid, sets.items(), strict=True):
+        draw_set(list(row), title, found)
+    for name, colour in COLOURS.items():
+        grid[0, 0].plot([], [], "o-", color=colour, label=f"added to {name}", markersize=4)
+    figure.legend(loc="outside lower center", ncols=2)
+    figure.savefig(path, metadata={"Date": None})
 
 
 def main() -> None:
-    """Print Markdown."""
+    """Print Markdown, and draw."""
+    sets = {}
     for name in SETS:
         experiment = read_experiment(HERE / f"{name}.toml", "data")
-        seeds = seeds_done(name, experiment)
-        if not seeds:
-            continue
-        print(f"\n### {experiment.title}: seeds {', '.join(map(str, seeds))}\n")
-        print(
-            "| " + " | ".join(["", *MEASURES, *MOVED]) + " |\n|" + "---|" * (1 + len(MEASURES) + len(MOVED))
-        )
-        for row in rows(name, experiment, seeds):
-            print("| " + " | ".join(row) + " |")
+        if seeds := seeds_done(name, experiment):
+            found = compare(name, experiment, seeds)
+            print_table(experiment, seeds, found)
+            sets[experiment.title.partition(",")[0]] = found
+    if sys.argv[1:]:
+        draw(sets, Path(sys.argv[1]))
 
 
 if __name__ == "__main__":
