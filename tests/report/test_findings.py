@@ -54,7 +54,8 @@ def test_equal_sensitivity_is_not_fooled_by_lesions_that_flow_together(results):
 
 
 def finding(measure, mean, p=0.001, seeds=3, units=20):
-    return Finding(3, "A", "B", measure, Difference((mean,) * seeds, mean - 0.01, mean + 0.01, p, units), p)
+    found = Difference((mean,) * seeds, mean - 0.01, mean + 0.01, p, units)
+    return Finding(3, "A", "B", measure, found, p, seeds)
 
 
 def test_verdict_needs_six_units():

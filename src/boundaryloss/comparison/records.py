@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from boundaryloss.comparison.experiment import Experiment
-from boundaryloss.files import IGNORE, atomic_write, fullest_slice
+from boundaryloss.comparison.planes import grey, plane, write_arrays
+from boundaryloss.files import IGNORE
 from boundaryloss.report.store import COMPARISON, ComparisonRecord, MethodRecord, write_record
 from boundaryloss.scoring import THRESHOLDS
 from boundaryloss.training.data.loaders import Loaders
@@ -63,8 +64,9 @@ def write_images(experiment: Experiment, out: Path, data: list[RunData]) -> None
         for batch in Loaders(fold, experiment.methods[0].config).test_dataloader():
             for index, name in enumerate(batch["name"]):
                 image = on_file_grid(batch, index, batch["image"][index])[0].numpy()
-                grey, truth = (image.clip(0, 1) * 255).round().astype(np.uint8), truth_of(batch, index)[0]
-                arrays[f"image/{name}"], arrays[f"truth/{name}"] = plane(grey, truth), plane(truth, truth)
+                truth = truth_of(batch, index)[0]
+                arrays[f"image/{name}"] = plane(grey(image), truth)
+                arrays[f"truth/{name}"] = plane(truth, truth)
     write_arrays(path, arrays)
 
 
@@ -75,11 +77,6 @@ def _names(path: Path) -> set[str]:
             return {name for name, _ in arrays.items()}  # reads them all
     except Exception:  # zip, zlib and NumPy each have their own error for damaged bytes
         return set()
-
-
-def plane(array: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return what a page can show of a case: a slice, or the plane of a volume with most of the truth."""
-    return array if truth.ndim == 2 else array[..., fullest_slice(truth)]
 
 
 def device(accelerator: str) -> str:
@@ -97,9 +94,3 @@ def hardware(accelerator: str) -> str:
         lines = (line.partition(":") for line in info.read_text().splitlines())
         model = next((value.strip() for key, _, value in lines if key.startswith("model name")), model)
     return f"{model}, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
-
-
-def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write a compressed .npz, whole or not at all."""
-    with atomic_write(path, "arrays") as file:
-        np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]

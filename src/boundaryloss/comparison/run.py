@@ -28,13 +28,8 @@ import torch
 
 from boundaryloss.comparison.beginnings import Beginning, find_beginnings, go_on_from, is_begun
 from boundaryloss.comparison.experiment import Experiment, Run, Source
-from boundaryloss.comparison.records import (
-    hardware,
-    plane,
-    write_arrays,
-    write_facts,
-    write_images,
-)
+from boundaryloss.comparison.planes import plane, write_arrays
+from boundaryloss.comparison.records import hardware, write_facts, write_images
 from boundaryloss.files import UserError, check_run, holds_json, prepare_directory
 from boundaryloss.report.store import (
     CASES,

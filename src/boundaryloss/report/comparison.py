@@ -41,7 +41,7 @@ def print_summary(results: Results, findings: Sequence[Finding], console: Consol
             cells = (_cell(method, measure, label) for method in results.methods)
             table.add_row(f"{measure.title}{ARROWS[measure.better]}", *cells)
         console.print(table)
-    console.print(f"Mean ± standard deviation over {many(len(results.facts.seeds), 'seed')}.\n")
+    console.print(f"{_over(results)}.\n")
     print_verdicts(results, findings, console)
 
 
@@ -49,7 +49,7 @@ def print_verdicts(results: Results, findings: Sequence[Finding], console: Conso
     """Print in sentences what is better, worse or neither, pair by pair."""
     for title, pair in _by_pair(results, findings):
         console.print(title, style="bold")
-        for sentence in sentences(pair):
+        for sentence in sentences(pair, results.repeated):
             console.print(f"  {sentence}")
 
 
@@ -61,21 +61,31 @@ def _by_pair(results: Results, findings: Sequence[Finding]) -> Iterator[tuple[st
             yield title, [f for f in findings if (f.label, f.method) == (label, method.name)]
 
 
+def _over(results: Results) -> str:
+    """Say what a mean is over."""
+    if not results.facts.seeds:
+        return f"Mean over the cases of {many(results.repetitions, 'fold')}"
+    return f"Mean ± standard deviation over {many(results.repetitions, 'seed')}"
+
+
 def conclusions(results: Results) -> str:
     """Say what a reader may and may not conclude."""
     facts = results.facts
     runs = sum(len(method.runs) for method in results.methods)
-    epochs = "/".join(str(e) for e in sorted({method.epochs for method in facts.methods}))
+    epochs = "/".join(str(e) for e in sorted({method.epochs for method in facts.methods if method.epochs}))
     unit = "patients" if len(set(results.units)) < len(results.cases) else "cases"
+    by_seed, seeds = ("seed by seed and ", "seeds and ") if facts.seeds else ("", "")
+    once = "" if facts.seeds else (
+        "Each fold was trained once: what another training of it would come to is not known. "
+    )  # fmt: skip
     return (
-        f"Mean ± standard deviation over {many(len(facts.seeds), 'seed')}; "
-        f"{many(runs, 'run')} of {epochs} epochs, "
-        f"{len(results.cases)} cases to test on. Differences are taken seed by seed and case by case. "
-        f"Better and worse: the bootstrap interval over seeds and {unit} leaves out 0, and Wilcoxon's test "
-        f"over {unit}, corrected for the number of comparisons, is below 0.05. At least three seeds and "
-        f"six {unit} are needed. {results.shared}\n\n"
+        f"{_over(results)}; {many(runs, 'run')}{f' of {epochs} epochs' if epochs else ''}, "
+        f"{len(results.cases)} cases to test on. Differences are taken {by_seed}case by case. "
+        f"Better and worse: the bootstrap interval over {seeds}{unit} leaves out 0, and Wilcoxon's test "
+        f"over {unit}, corrected for the number of comparisons, is below 0.05. At least three "
+        f"{results.repeated}s and six {unit} are needed. {once}{results.shared}\n\n"
         "What you may conclude: this is the size of the effect on these data, with these settings, after "
-        "this much training. No seed, epoch or case was picked by its result.\n"
+        f"this much training.{' No seed, epoch or case was picked by its result.' if facts.seeds else ''}\n"
         "What you may not conclude: that one loss is better than the other elsewhere, or after longer "
         "training; nor, where nothing is significant, that they are equal.\n"
         "Fewer false lesions together with a lower sensitivity may only mean that less is predicted: look at "
@@ -88,7 +98,7 @@ def conclusions(results: Results) -> str:
 def _table(results: Results, title: str, findings: Sequence[Finding]) -> Table:
     table = Table(
         title=title,
-        caption="n.s.: not significant; ?: not judged, too few seeds or cases",
+        caption=f"n.s.: not significant; ?: not judged, too few {results.repeated}s or cases",
         title_justify="left",
         caption_justify="left",
         box=rich.box.SIMPLE_HEAD,
@@ -98,7 +108,7 @@ def _table(results: Results, title: str, findings: Sequence[Finding]) -> Table:
     pair = [results.method(name) for name in (findings[0].baseline, findings[0].method)]
     tested = {finding.measure.key: finding for finding in findings}
     rows = []
-    for measure in (*MEASURES, HD95, EQUAL):
+    for measure in (*MEASURES, HD95, *([EQUAL] if EQUAL.key in tested else [])):
         cells = ["", ""] if measure is EQUAL else [_cell(m, measure, findings[0].label) for m in pair]
         finding = tested.get(measure.key)
         found = ["", ""]

@@ -21,7 +21,7 @@ from boundaryloss.report.statistics import (
 )
 
 OPERATING_POINT = 0.5
-FEWEST_SEEDS = 3
+FEWEST_REPETITIONS = 3  # seeds; folds where there are no seeds
 FEWEST_UNITS = 6  # with 5, even the same sign throughout has p = 2 / 2^5 > 0.05
 TESTED = ("baseline", "difference", "low", "high", "p", "p_holm", "units", "verdict")
 EQUAL = Measure(
@@ -43,11 +43,12 @@ class Finding:
     measure: Measure
     difference: Difference
     p: float  # after Holm's correction over all findings of the report
+    repetitions: int  # seeds, or folds where there are no seeds
 
     @property
     def verdict(self) -> str:
-        """Return `better`, `worse`, `not significant`; or `not judged`, where seeds or units are too few."""
-        if len(self.difference.by_seed) < FEWEST_SEEDS or self.difference.units < FEWEST_UNITS:
+        """Return `better`, `worse`, `not significant`; or `not judged`, with few repetitions or units."""
+        if self.repetitions < FEWEST_REPETITIONS or self.difference.units < FEWEST_UNITS:
             return "not judged"
         if not self.difference.is_significant(self.p):
             return "not significant"
@@ -64,16 +65,19 @@ class Finding:
 
 def find_all(results: Results) -> list[Finding]:
     """Test all classes, pairs and measures, with p-values corrected for their number."""
-    findings = []
+    findings: list[Finding] = []
+
+    def add(label: int, pair: tuple[Method, Method], measure: Measure, found: Difference) -> None:
+        names = pair[0].name, pair[1].name
+        findings.append(Finding(label, *names, measure, found, float("nan"), results.repetitions))
+
     for label in results.facts.labels:
-        for baseline, method in results.pairs:
+        for pair in results.pairs:
             for measure in MEASURES:
-                terms = (by_unit(measure.of(one.columns[label]), results.units) for one in (baseline, method))
-                findings.append(
-                    Finding(label, baseline.name, method.name, measure, difference(*terms), float("nan"))
-                )
-            equal = equal_sensitivity(results, baseline, method, label)
-            findings.append(Finding(label, baseline.name, method.name, EQUAL, equal, float("nan")))
+                terms = (by_unit(measure.of(one.columns[label]), results.units) for one in pair)
+                add(label, pair, measure, difference(*terms))
+            if len(results.thresholds) > 1:  # with one alone nothing can be moved
+                add(label, pair, EQUAL, equal_sensitivity(results, *pair, label))
     corrected = holm([finding.difference.p for finding in findings])
     return [replace(finding, p=p) for finding, p in zip(findings, corrected, strict=True)]
 
@@ -130,27 +134,26 @@ def at_sensitivity(sensitivity: np.ndarray, values: np.ndarray, target: np.ndarr
     return np.where(reached.any(axis=0), at[2] + share * (at[3] - at[2]), np.nan)
 
 
-def sentences(findings: Sequence[Finding]) -> list[str]:
+def sentences(findings: Sequence[Finding], repeated: str = "seed") -> list[str]:
     """Say what is known of one method against its baseline for one class, from its findings."""
+    few = f"fewer than {FEWEST_REPETITIONS} {repeated}s or {FEWEST_UNITS} cases or patients"
     words = {
         "better": "Significantly better",
         "worse": "Significantly worse",
         "not significant": "No significant difference",
-        "not judged": f"Not judged, with fewer than {FEWEST_SEEDS} seeds or {FEWEST_UNITS} cases or patients",
+        "not judged": f"Not judged, with {few}",
     }
     said = []
     for verdict, text in words.items():
         if found := [f for f in findings if f.verdict == verdict]:
             said.append(f"{text}: {'; '.join(map(_described, found))}.")
-    plain, equal = (
-        next(f for f in findings if f.measure.key == key) for key in ("false_lesions_per_case", EQUAL.key)
-    )
-    if plain.verdict == "better" and equal.verdict != "better":
-        amount = "more of them" if equal.verdict == "worse" else "not significantly fewer"
-        said.append(
-            "Fewer false lesions may only mean that less is predicted: with its threshold moved until it "
-            f"finds as many lesions as the baseline, it has {amount}."
-        )
+    verdicts = {f.measure.key: f.verdict for f in findings}
+    equal = verdicts.get(EQUAL.key)
+    if verdicts.get("false_lesions_per_case") == "better" and equal != "better":
+        moved = "with its threshold moved until it finds as many lesions as the baseline, it has "
+        amount = "more of them" if equal == "worse" else "not significantly fewer"
+        found = f"{moved}{amount}" if equal else "without probabilities, nobody can tell"
+        said.append(f"Fewer false lesions may only mean that less is predicted: {found}.")
     return said
 
 
@@ -184,7 +187,7 @@ def write_summary(path: Path, results: Results, findings: Sequence[Finding]) -> 
     tested = {(f.label, f.method, f.measure.key): f for f in findings}
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        by_seed = [f"seed{seed}" for seed in seeds]
+        by_seed = [f"seed{seed}" for seed in seeds] or ["all_folds"]
         writer.writerow(["label", "method", "measure", "mean", "sd", *by_seed, *TESTED])
         for label in results.facts.labels:
             for method in results.methods:
@@ -193,7 +196,7 @@ def write_summary(path: Path, results: Results, findings: Sequence[Finding]) -> 
                     row = [label, method.name, measure.key, values.mean(), spread(values), *values]
                     writer.writerow([*row, *_tested(tested.get((label, method.name, measure.key)))])
                 if finding := tested.get((label, method.name, EQUAL.key)):
-                    blank = [""] * (2 + len(seeds))
+                    blank = [""] * (2 + len(by_seed))
                     writer.writerow([label, method.name, EQUAL.key, *blank, *_tested(finding)])
 
 

@@ -97,8 +97,8 @@ def _pair(
         "baseline": pair[0],
         "method": pair[1],
         "findings": [(finding, plots.difference_bar(finding)) for finding in findings],
-        "sentences": sentences(findings),
-        "curve": plots.operating_curve(results, pair, label),
+        "sentences": sentences(findings, results.repeated),
+        "curve": plots.operating_curve(results, pair, label) if len(results.thresholds) > 1 else "",
         "scatter": plots.scatter(results, pair, label),
         "cases": _cases(results, pair, label, images),
     }
@@ -162,13 +162,15 @@ def _window(masks: Sequence[np.ndarray]) -> tuple[slice, slice]:
 
 
 def _machines(results: Results) -> dict[str, Any]:
-    """Collect what ran the runs: every machine and set of versions once, and the time in all."""
+    """Collect what ran the runs, as far as known: every machine and set of versions once, the time in all."""
     runs = [run for method in results.methods for run in method.runs]
+    seconds = [run.seconds for run in runs if run.seconds is not None]
+    finished = [run.finished for run in runs if run.finished]
     return {
-        "hardware": sorted({run.hardware for run in runs}),
+        "hardware": sorted({run.hardware for run in runs} - {""}),
         "versions": sorted({", ".join(f"{k} {v}" for k, v in run.versions.items()) for run in runs}),
-        "minutes": sum(run.seconds for run in runs) / 60,
-        "first": min(run.finished for run in runs),
-        "last": max(run.finished for run in runs),
+        "minutes": sum(seconds) / 60 if len(seconds) == len(runs) else None,
+        "first": min(finished, default=""),
+        "last": max(finished, default=""),
         "count": len(runs),
     }

@@ -148,12 +148,12 @@ def scatter(results: Results, pair: Sequence[Method], label: int) -> Figure:
 
 
 @as_svg
-def learning_curves(results: Results) -> Figure:
+def learning_curves(results: Results) -> Figure | None:
     """Draw the region loss and the validation Dice by epoch: mean and range of a method's runs."""
-    panels = [("region", "training loss, region term", "linear")]
-    if any(np.isfinite(_history(m, "validation_dice")).any() for m in results.methods):
-        panels.append(("validation_dice", "Dice on the validation share", "linear"))
-    return _by_epoch(results.methods, panels)
+    dice = "Dice on the validation share" if results.facts.seeds else "nnU-Net's pseudo Dice, on patches"
+    panels = [("region", "training loss, region term", "linear"), ("validation_dice", dice, "linear")]
+    panels = [panel for panel in panels if _has_values(results.methods, panel[0])]
+    return _by_epoch(results.methods, panels) if panels else None
 
 
 @as_svg

@@ -109,6 +109,16 @@ class Results:
         return [(self.method(m.baseline), m) for m in self.methods if m.baseline]
 
     @property
+    def repeated(self) -> str:
+        """Return what each method was trained several times over: `seed`, or `fold` without seeds."""
+        return "seed" if self.facts.seeds else "fold"
+
+    @property
+    def repetitions(self) -> int:
+        """Return how many seeds, or folds without seeds, there are."""
+        return len(self.facts.seeds or self.facts.folds)
+
+    @property
     def shared(self) -> str:
         """Say in a sentence which epochs methods were trained once for, if any."""
         groups: dict[int, list[str]] = {}
@@ -133,16 +143,17 @@ def read_results(out: Path) -> Results:
     place = {case: index for index, case in enumerate(cases)}
     methods: list[Method] = []
     contours: dict[Contour, Path] = {}
+    places = {seed: place for place, seed in enumerate(facts.seeds or [None])}
     for index, described in enumerate(facts.methods):
         folders = [out / "runs" / name for name in described.runs]
         runs = [read_record(folder / RUN, RunRecord) for folder in folders]
-        shape = len(facts.seeds), len(cases)
+        shape = len(places), len(cases)
         columns = {label: _columns(CaseScores, shape) for label in facts.labels}
         points = {label: np.zeros((3, len(thresholds), *shape)) for label in facts.labels}
         planes: dict[str, np.ndarray] = {}
         for folder, run in zip(folders, runs, strict=True):
             with reading_record(folder / RUN):
-                seed = facts.seeds.index(run.seed)
+                seed = places[run.seed]
             rows, at = read_table(folder / CASES, CaseScores), read_table(folder / POINTS, OperatingPoint)
             with reading_record(folder / CASES):
                 _fill_columns(columns, _whole(rows, run), seed, place)

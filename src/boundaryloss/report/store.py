@@ -255,11 +255,11 @@ class RunRecord:
 
     method: str
     fold: int
-    seed: int
+    seed: int | None  # none of nnU-Net's, which has no seeds
     shared_epochs: int  # trained once for several runs, see `comparison.beginnings`
-    seconds: float
-    finished: str
-    train_cases: int
+    seconds: float | None  # what is not known is none
+    finished: str | None
+    train_cases: int | None
     test_cases: int
     hardware: str
     versions: dict[str, str]
@@ -272,7 +272,7 @@ class MethodRecord:
     name: str
     baseline: str | None
     loss: str
-    epochs: int
+    epochs: int | None  # none if it is not known, or its runs differ
     runs: list[str]  # names of their directories
 
 
@@ -282,7 +282,7 @@ class ComparisonRecord:
 
     title: str
     data: str
-    seeds: list[int]
+    seeds: list[int]  # none: folds are what is repeated, as in nnU-Net
     folds: list[list[str] | int]
     labels: list[int]
     spacing: list[float]  # mm
@@ -291,6 +291,7 @@ class ComparisonRecord:
     thresholds: list[float]
     experiment: str  # the text of its file
     methods: list[MethodRecord]
+    notes: list[str] | None = None  # for the reader, on what is missing
 
 
 def write_table(path: Path, rows: Sequence[Any], kind: Any = None) -> None:

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from boundaryloss.report.store import CaseScores, LabelScores, LesionScores, OperatingPoint
     from boundaryloss.scoring.cases import case_metrics, score_case
     from boundaryloss.scoring.folders import evaluate
+    from boundaryloss.scoring.judge import in_processes
     from boundaryloss.scoring.lesions import lesion_metrics
     from boundaryloss.scoring.objects import objects_of, without_unlabelled
+    from boundaryloss.scoring.pairs import Pair
     from boundaryloss.scoring.summary import summarise
     from boundaryloss.scoring.thresholds import THRESHOLDS, operating_points
 
@@ -25,8 +27,10 @@ __all__ = [
     "LabelScores",
     "LesionScores",
     "OperatingPoint",
+    "Pair",
     "case_metrics",
     "evaluate",
+    "in_processes",
     "lesion_metrics",
     "objects_of",
     "operating_points",
@@ -39,8 +43,10 @@ _HOMES = {
     "report.store": ("CaseScores", "LabelScores", "LesionScores", "OperatingPoint"),
     "scoring.cases": ("case_metrics", "score_case"),
     "scoring.folders": ("evaluate",),
+    "scoring.judge": ("in_processes",),
     "scoring.lesions": ("lesion_metrics",),
     "scoring.objects": ("objects_of", "without_unlabelled"),
+    "scoring.pairs": ("Pair",),
     "scoring.summary": ("summarise",),
     "scoring.thresholds": ("THRESHOLDS", "operating_points"),
 }

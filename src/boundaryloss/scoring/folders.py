@@ -26,7 +26,7 @@ from boundaryloss.report.store import (
     LesionScores,
     write_table,
 )
-from boundaryloss.scoring.judge import Judge, Judged, judge_all
+from boundaryloss.scoring.judge import Judge, Judged, in_processes
 from boundaryloss.scoring.nnunet import (
     SUMMARY_JSON,
     case_record,
@@ -120,7 +120,7 @@ def evaluate(
         declared=frozenset({0, unlabelled, *(labels or ()), *(found.label_values if found else ())}),
     )
     record = _Record(judge, pairs)
-    with closing(judge_all(judge, pairs, jobs)) as results:
+    with closing(in_processes(judge.try_judge, pairs, jobs)) as results:
         for done, (pair, result) in enumerate(zip(pairs, results, strict=True), start=1):
             if error := record.add(pair, result):
                 if on_bad is None:

@@ -2,10 +2,11 @@
 
 import multiprocessing
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from boundaryloss.report.store import CaseScores, Contour, LesionScores
 from boundaryloss.scoring.pairs import Pair
 from boundaryloss.signals import ending_workers, start_worker
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 Shared = dict[tuple[int, int], int]  # (predicted value, true value) -> number of labelled voxels
 MANY = 1 << 22  # pairs of values that are counted in a table of all; of more they are sorted
 
@@ -72,6 +75,13 @@ class Judge:
         )
         return Judged(truth.ndim, shared, ({row.label: row for row in rows}, lesions))
 
+    def try_judge(self, pair: Pair) -> Judged | UserError:
+        """Return what is found in a case, or what is wrong with it."""
+        try:
+            return self.judge(pair)
+        except UserError as error:
+            return error
+
     def look(self, pair: Pair) -> tuple[set[int], set[int]]:
         """Return the values of a case that are judged, predicted and true."""
         return self.values(self._read(pair)[2])
@@ -124,31 +134,24 @@ class Judge:
         return prediction, truth, shared, steps
 
 
-def judge_all(judge: Judge, pairs: Sequence[Pair], jobs: int) -> Generator[Judged | UserError]:
-    """Yield what is found in each case, or what is wrong with it, in the order of `pairs`.
+def in_processes(work: Callable[[Item], Result], items: Sequence[Item], jobs: int) -> Generator[Result]:
+    """Yield what `work` makes of each item, in their order; the processes share the processor's cores.
 
     Raises:
         UserError: a process was killed.
     """
     if jobs == 1:
-        yield from (_judged(judge, pair) for pair in pairs)
+        yield from map(work, items)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(pairs)), context, _start, (jobs,)) as pool, ending_workers():
+    with ProcessPoolExecutor(min(jobs, len(items)), context, _start, (jobs,)) as pool, ending_workers():
         try:
-            for future in [pool.submit(_judged, judge, pair) for pair in pairs]:
+            for future in [pool.submit(work, item) for item in items]:
                 yield future.result()
         except BrokenProcessPool:
             raise UserError(
                 "a process was killed, perhaps for lack of memory; start again with fewer --jobs"
             ) from None
-
-
-def _judged(judge: Judge, pair: Pair) -> Judged | UserError:
-    try:
-        return judge.judge(pair)
-    except UserError as error:
-        return error
 
 
 def _start(jobs: int) -> None:
