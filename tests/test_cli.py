@@ -13,6 +13,7 @@ from datasets import nnunet
 from PIL import Image
 
 from boundaryloss import cli
+from boundaryloss.commands.common import SHOWN, print_summary
 from boundaryloss.training.callbacks import Steps
 from boundaryloss.training.config import TrainConfig
 
@@ -263,10 +264,10 @@ def test_evaluate_judges_only_what_is_predicted_when_told(folder):
 
 @pytest.mark.parametrize("count", [1, 117])
 def test_print_summary_has_a_row_per_label_within_80_columns(capsys, count):
-    row = dict.fromkeys(cli.SHOWN, 0.9375) | {"cases": 100, "cases_with_truth": 100, "hd95_mm": 1234.5}
+    row = dict.fromkeys(SHOWN, 0.9375) | {"cases": 100, "cases_with_truth": 100, "hd95_mm": 1234.5}
     row |= {"contour": "faces", "patients": 99, "dice_low": 0.8125, "dice_high": float("nan")}
     rows = [SimpleNamespace(**{**row, "label": 65000 + index}) for index in range(count)]
-    cli._print_summary(rows, Path("scores"))
+    print_summary(rows, Path("scores"))
     *table, interval, last = capsys.readouterr().out.splitlines()
     assert interval == "contour: faces; low, high: 95 % bootstrap interval over 99 patients"
     assert [line.split() for line in table[-2:]] == [["low", "0.8125"], ["high", "nan"]]

@@ -1,1 +1,4 @@
-"""What the command does besides training. Each module asks for what it needs: `info` has torch alone."""
+"""The commands, one a module of its name, and what they share.
+
+Whatever is heavy is imported inside the functions, so that `--help` answers at once.
+"""

@@ -1,0 +1,123 @@
+"""What several commands share: reading numbers, the progress bar, what is skipped, the table of scores."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from boundaryloss.extras import require
+
+FOLDER = click.Path(path_type=Path)
+SHOWN = (  # of the summary
+    "label",
+    "cases",
+    "cases_with_truth",
+    "dice",
+    "hd95_mm",
+    "hd95_penalised_mm",
+    "missed",
+    "lesion_sensitivity",
+    "false_lesions_per_image",
+    "lesion_f1",
+)
+
+
+def check_source(data: str) -> None:
+    """Refuse a data folder that is missing or of no known layout, at once: reading its cases takes longer."""
+    from boundaryloss.files import read_layout
+
+    if data != "phantom":
+        read_layout(Path(data))
+
+
+def print_summary(rows: Sequence[Any], out: Path) -> None:
+    """Print a row per label, of the measures that fit 80 columns; the file has all."""
+    import rich.box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=rich.box.SIMPLE_HEAD, padding=0, show_edge=False)
+    for name in SHOWN:
+        table.add_column(name.replace("_", "\n"), justify="right", overflow="fold", vertical="bottom")
+    for row in rows:
+        values = [getattr(row, name) for name in SHOWN]
+        table.add_row(*map(_cell, values))
+        for end in ("low", "high") if row.patients > 1 else ():
+            ends = (getattr(row, f"{name}_{end}", None) for name in SHOWN[1:])
+            table.add_row(end, *("" if value is None else _cell(value) for value in ends))
+    Console().print(table)
+    for row in rows[:1]:
+        drawn = "patients" if row.patients < row.cases else "cases"
+        interval = f"; low, high: 95 % bootstrap interval over {row.patients} {drawn}"
+        click.echo(f"contour: {row.contour}{interval if row.patients > 1 else ''}")
+    click.echo(f"all measures: {out / 'summary.csv'}")
+
+
+def _cell(value: float) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+@contextmanager
+def progress_bar(*, transient: bool = False) -> Iterator[Callable[[int, int, str], None]]:
+    """Show a bar that is there from the first step on, so that a mistake before it stays one line."""
+    bar = make_bar(transient=transient)
+    task = bar.add_task("", total=None)
+
+    def update(done: int, total: int, text: str) -> None:
+        bar.start()
+        bar.update(task, completed=done, total=total, description=text)
+
+    try:
+        yield update
+    finally:
+        if bar.live.is_started:
+            bar.stop()
+
+
+@contextmanager
+def skipping(wanted: bool) -> Iterator[Callable[[str], None] | None]:
+    """Give what is called for bad cases, if they are to be skipped; in the end count them."""
+    problems: list[str] = []
+
+    def on_bad(problem: str) -> None:
+        problems.append(problem)
+        click.echo(f"skipped: {problem}", err=True)
+
+    yield on_bad if wanted else None
+    if problems:
+        click.echo(count_skipped(len(problems)), err=True)
+
+
+def count_skipped(count: int) -> str:
+    """Say how many cases were left out."""
+    return f"{count} bad case{'s' if count > 1 else ''} skipped"
+
+
+def make_bar(*, visible: bool = True, transient: bool = False) -> Any:
+    """Make the one progress bar."""
+    require("train", "the command", "rich")
+
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    return Progress(
+        BarColumn(bar_width=16),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}", markup=False),
+        console=Console(stderr=True),
+        disable=not visible,
+        transient=transient,
+    )
+
+
+def numbers(text: str | None, kind: type, rule: str) -> tuple[Any, ...] | None:
+    """Read numbers with commas between them; `rule` says what the option takes."""
+    if text is None:
+        return None
+    try:
+        return tuple(kind(part) for part in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{rule}, got {text!r}") from None

@@ -1,0 +1,115 @@
+"""The command `train`."""
+
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from boundaryloss.commands.common import FOLDER, check_source, count_skipped, make_bar, numbers, print_summary
+
+
+@click.command()
+@click.argument("data", type=str)
+@click.option("--out", type=FOLDER, required=True, help="New directory of the run.")
+@click.option("--loss", help="ce, dice, gdl or dicece, each also with +boundary.  [default: gdl+boundary]")
+@click.option("--epochs", type=int, help="How often the cases are seen.  [default: 100]")
+@click.option("--seed", type=int, help="Of the first weights and the order of cases.  [default: 0]")
+@click.option("--fold", type=int, help="Which fold to test on.  [default: 0]")
+@click.option("--labels", help="File values to keep as classes, e.g. 3 or 1,3; all others become background.")
+@click.option("--test-prefix", multiple=True, help="Test on the names that begin so; may be repeated.")
+@click.option("--config", type=FOLDER, help="TOML file (see `boundaryloss settings`); options win over it.")
+@click.option("--from", "begin_with", type=FOLDER, help="Begin with the weights of this run.")
+@click.option("--devices", type=int, help="GPUs, or processes on the CPU, on each machine.  [default: 1]")
+@click.option("--nodes", type=int, help="Machines.  [default: 1]")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out; start it if there is none.")
+@click.option("--skip-bad", is_flag=True, help="Leave bad cases out, named and counted, instead of stopping.")
+def train(
+    data: str,
+    out: Path,
+    labels: str | None,
+    test_prefix: tuple[str, ...],
+    config: Path | None,
+    begin_with: Path | None,
+    resume: bool,
+    skip_bad: bool,
+    **settings: Any,
+) -> None:
+    """Train on DATA: a folder with images/ and masks/, an nnU-Net v2 or Decathlon dataset, or `phantom`.
+
+    The dataset's splits.json or splits_final.json, or names such as train_01 and test_01, or a seeded random
+    split that keeps a patient together decide what is tested. On several machines start it with torchrun or
+    Slurm.
+    """
+    from boundaryloss.files import check_free, check_new, check_run, holds_json
+    from boundaryloss.training.config import TERMS, read_config
+    from boundaryloss.training.processes import check_devices, is_first_process
+
+    own, first = out / "config.toml", is_first_process()
+    begun = resume and (own.is_file() or (out / "checkpoints").is_dir())
+    split = out / "splits.json" if begun and holds_json(out / "splits.json") else None
+    if begin_with is not None:
+        settings["begin_with"] = str(begin_with.resolve())
+    settings["labels"] = numbers(labels, int, "--labels takes whole numbers such as 3 or 1,3")
+    goes_on = begun and config is None
+    chosen = _read_own_config(own, **settings) if goes_on else read_config(config, **settings)
+    if config is not None and chosen.begin_with:
+        chosen = replace(chosen, begin_with=str((config.parent / chosen.begin_with).resolve()))
+    if chosen.begin_with and not begun:
+        check_run(Path(chosen.begin_with), "last")
+    if first:  # when others start, it has made the directory
+        (check_free if begun else check_new)(out)
+    check_source(data)
+    check_devices(chosen)
+
+    from boundaryloss.training.run import count_steps, load_data
+    from boundaryloss.training.run import train as train_run
+
+    cases = load_data(
+        data,
+        chosen,
+        test_prefix=test_prefix or None,
+        split=split,
+        skip_bad=skip_bad,
+    )
+    if first and chosen.loss in TERMS and cases.task.num_classes == 2:
+        click.echo(
+            f"{chosen.loss} alone, on one class, tends to an empty prediction: add a region loss, such as "
+            f"--loss gdl+{chosen.loss}",
+            err=True,
+        )
+    for problem in cases.skipped if first else ():
+        click.echo(f"skipped: {problem}", err=True)
+    if cases.skipped and first:
+        click.echo(count_skipped(len(cases.skipped)), err=True)
+    for line in cases.census if first else ():
+        click.echo(line, err=True)
+    bar = make_bar(visible=first)
+    task = bar.add_task(chosen.loss, total=None if begun else count_steps(cases, chosen))
+
+    with ExitStack() as stack:
+
+        def on_step(text: str) -> None:
+            if not bar.live.is_started:  # an error before the first step is one line and no bar
+                stack.enter_context(bar)
+            bar.update(task, advance=1, description=f"{chosen.loss}, {text}")
+
+        summary = train_run(cases, chosen, out, on_step=on_step, resume=resume)
+    if first:
+        print_summary(summary, out)
+
+
+def _read_own_config(path: Path, **settings: Any) -> Any:
+    """Read the settings that a run was begun with; its checkpoint has them, too, if the file is damaged."""
+    from boundaryloss.files import UserError, read_toml
+    from boundaryloss.training.config import read_config
+
+    try:
+        read_toml(path)
+    except UserError as error:
+        from boundaryloss.training.checkpoints import rewrite_config
+
+        rewrite_config(path)
+        click.echo(f"{error}; written again as the checkpoint has it", err=True)
+    return read_config(path, **settings)

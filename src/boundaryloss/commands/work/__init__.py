@@ -1,0 +1,1 @@
+"""What the command does besides training. Each module asks for what it needs: `info` has torch alone."""
