@@ -8,11 +8,13 @@ from boundaryloss.report.store import (
     CASES,
     COMPARISON,
     HISTORY,
+    LESIONS,
     POINTS,
     RUN,
     CaseScores,
     ComparisonRecord,
     Epoch,
+    LesionScores,
     MethodRecord,
     OperatingPoint,
     RunRecord,
@@ -45,6 +47,8 @@ def write_made(out, *, title="made", methods=None, seeds=(0, 1, 2), cases=7, lab
             folder = out / "runs" / run
             folder.mkdir(parents=True)
             write_table(folder / CASES, [_case(rng, n, v, index) for n in names for v in labels])
+            table = [_lesion(n, v, i, index) for n in names for v in labels for i in range(1, 5)]
+            write_table(folder / LESIONS, table)
             points = [_point(n, v, t) for n in names for v in labels for t in THRESHOLDS]
             write_table(folder / POINTS, points)
             write_table(folder / HISTORY, [_epoch(index) for index in range(epochs)])
@@ -77,6 +81,17 @@ def _case(rng, name, label, better):
     sizes = {"truth_mm2": 25.0, "prediction_mm2": 25.0, "nsd": 0.5, "boundary_iou": 0.5, "tolerance_mm": 1.0}
     lengths = {"hd95_mm": 3.0, "hd95_penalised_mm": 3.0, "hd95_pooled_mm": 3.0, "assd_mm": 1.0}
     return CaseScores(name, label, dice, **lengths, **zero, **counts, **sizes, contour="faces")
+
+
+def _lesion(name, label, number, better):
+    """Lesions of 1, 10 and 100 mm², the smallest one missed, and a false one."""
+    outcome = {1: "missed", 2: "found", 3: "found", 4: "false"}[number]
+    found, size = outcome == "found", 0 if outcome == "false" else 10 ** (number - 1)
+    sizes = {"truth_voxels": size, "truth_mm2": float(size), "truth_mm3": None, "prediction_mm3": None}
+    predicted = {"prediction_voxels": 5, "prediction_mm2": 5.0, "components": int(found), "other_lesions": 0}
+    dice = (0.5 + 0.1 * better) * found
+    scores = {"dice": dice, "hd95_mm": 1.0 if found else np.nan, "contour": "faces"}
+    return LesionScores(name, label, number, outcome, "0 0", **sizes, **predicted, **scores)
 
 
 def _point(name, label, threshold):

@@ -4,7 +4,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from boundaryloss.report.findings import EQUAL, Finding, equal_sensitivity, find_all, sentences, write_summary
+from boundaryloss.report.findings import EQUAL, Finding, equal_sensitivity, find_all, sentences
 from boundaryloss.report.results import MEASURES, read_results
 from boundaryloss.report.statistics import Difference
 
@@ -99,15 +99,3 @@ def test_sentences_call_a_shift_a_shift():
     assert said[-1].endswith("not significantly fewer.")
     assert sentences([finding(false, -0.5), finding(EQUAL, 0.4)])[-1].endswith("more of them.")
     assert len(sentences([finding(false, -0.5), finding(EQUAL, -0.4)])) == 1
-
-
-def test_write_summary_has_every_number(results, tmp_path):
-    findings = find_all(results)
-    write_summary(tmp_path / "summary.csv", results, findings)
-    with (tmp_path / "summary.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == 2 * (len(MEASURES) + 1) + 1
-    dice = [row for row in rows if row["measure"] == "dice"]
-    assert float(dice[1]["difference"]) == pytest.approx(float(dice[1]["mean"]) - float(dice[0]["mean"]))
-    assert float(dice[0]["mean"]) == pytest.approx((float(dice[0]["seed0"]) + float(dice[0]["seed1"])) / 2)
-    assert dice[0]["verdict"] == "" and dice[1]["baseline"] == "GDL"

@@ -65,6 +65,8 @@ def test_write_report_shows_all_that_it_promises(html):
         "Paired differences",
         "A shift of the operating point?",
         "Case by case",
+        "By lesion size",
+        "To explore, not to judge",
         "Largest gains of Dice",
         "Largest losses of Dice",
         "Learning curves",
@@ -75,7 +77,7 @@ def test_write_report_shows_all_that_it_promises(html):
         "Not judged, with fewer than 3 seeds",
     ):
         assert words in html, words
-    assert html.count("<svg") == 7 + 2 + 8 + 2  # differences; curve, scatter; cases; training
+    assert html.count("<svg") == 7 + 2 + 2 + 8 + 2  # differences; curve, scatter; sizes; cases; training
 
 
 def test_write_report_escapes_what_users_write(html):

@@ -1,5 +1,6 @@
-"""Runs -> report.html, one file that needs no network, and summary.csv."""
+"""Runs -> report.html, one file that needs no network, and its tables."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,35 +8,35 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from boundaryloss.report import plots
-from boundaryloss.report.findings import (
-    Finding,
-    many,
-    number,
-    sentences,
-    signed,
-    spread,
-    write_summary,
-)
-from boundaryloss.report.results import (
-    CONTOURS,
-    HD95,
-    MEASURES,
-    Measure,
-    Method,
-    Results,
-    read_arrays,
-)
+from boundaryloss.files import atomic_write
+from boundaryloss.report import epochs, lesion_plots, plots
+from boundaryloss.report.arrays import StoredArrays, stored_in
+from boundaryloss.report.extremes import extreme_cases
+from boundaryloss.report.findings import Finding, many, number, sentences, signed, spread
+from boundaryloss.report.results import CONTOURS, HD95, MEASURES, Measure, Method, Results
+from boundaryloss.report.sizes import SizeFinding, compare_by_size
 from boundaryloss.report.statistics import ratio
+from boundaryloss.report.svg import share_images
+from boundaryloss.report.tables import write_tables
 
-SHOWN = 2  # cases on either end
-MARGIN, SMALLEST = 12, 96  # pixels around what a picture shows, and its least side
+MOST_DRAWN = 20  # pairs with figures; the numbers of all are on the page
+MOST_OPEN = 6  # pairs whose sections are open from the start
 
 
 def write_report(results: Results, findings: Sequence[Finding]) -> Path:
-    """Write summary.csv and report.html of a comparison, beside its runs."""
-    write_summary(results.out / "summary.csv", results, findings)
-    images = read_arrays(results.out / "images.npz")
+    """Write report.html, summary.csv and tables/ of a comparison, beside its runs.
+
+    Raises:
+        UserError: a picture is damaged, or a file cannot be written.
+    """
+    names = [f"{kind}/{case}" for case in results.cases for kind in ("image", "truth")]
+    images = StoredArrays(stored_in(results.out / "images.npz", names))
+    sizes, figures = compare_by_size(results), epochs.in_figures(results.methods)
+    labels = results.facts.labels
+    dice = "Dice on the validation share" if results.facts.seeds else "nnU-Net's pseudo Dice, on patches"
+    pairs = [_pair(results, pair, findings, sizes, label) for label in labels for pair in results.pairs]
+    for pair in pairs[:MOST_DRAWN]:
+        pair["figures"] = _figures(results, pair, images)
     page = _template().render(
         facts=results.facts,
         results=results,
@@ -45,13 +46,20 @@ def write_report(results: Results, findings: Sequence[Finding]) -> Path:
         units=len(set(results.units)),
         grouped=len(set(results.units)) < len(results.cases),
         comparisons=len(findings),
-        labels=[_label(results, findings, label, images) for label in results.facts.labels],
-        learning=plots.learning_curves(results),
-        balance=plots.balance(results),
+        tables=[_table(results, label) for label in labels],
+        pairs=pairs,
+        open="open" if len(pairs) <= MOST_OPEN else "",
+        most_drawn=MOST_DRAWN,
+        most_lines=plots.MOST_LINES,
+        learning=[drawn for methods in figures if (drawn := epochs.learning_curves(methods, dice))],
+        left_out=len(results.methods) - sum(map(len, figures)),
+        balance=[drawn for methods in figures if (drawn := epochs.balance(methods))],
         machines=_machines(results),
     )
+    write_tables(results, findings, sizes)
     path = results.out / "report.html"
-    path.write_text(page, encoding="utf-8")
+    with atomic_write(path, "report") as file:
+        file.write(share_images(page).encode())
     return path
 
 
@@ -68,39 +76,50 @@ def _template() -> jinja2.Template:
     return environment.get_template("report.html.jinja")
 
 
-def _label(
-    results: Results, findings: Sequence[Finding], label: int, images: dict[str, np.ndarray]
-) -> dict[str, Any]:
-    """Collect all that the page shows of one class."""
-    findings = [finding for finding in findings if finding.label == label]
-    return {
-        "value": label,
-        "rows": [
-            (method, [_cell(method, m, label) for m in (*MEASURES, HD95)]) for method in results.methods
-        ],
-        "with_truth": int((results.methods[0].columns[label].lesions[0] > 0).sum()),
-        "pairs": [
-            _pair(results, pair, [f for f in findings if f.method == pair[1].name], label, images)
-            for pair in results.pairs
-        ],
-    }
-
-
 def _pair(
     results: Results,
     pair: tuple[Method, Method],
     findings: Sequence[Finding],
+    sizes: Sequence[SizeFinding],
     label: int,
-    images: dict[str, np.ndarray],
 ) -> dict[str, Any]:
+    """Collect what the page says of one pair and class; a later one has no figures."""
+    of_pair = [f for f in findings if (f.label, f.method) == (label, pair[1].name)]
+    by_size = [f for f in sizes if (f.label, f.method) == (label, pair[1].name)]
     return {
+        "label": label,
         "baseline": pair[0],
         "method": pair[1],
-        "findings": [(finding, plots.difference_bar(finding)) for finding in findings],
-        "sentences": sentences(findings, results.repeated),
+        "findings": of_pair,
+        "sentences": sentences(of_pair, results.repeated),
+        "sizes": [[*group] for _, group in itertools.groupby(by_size, lambda finding: finding.size)],
+        "figures": None,
+    }
+
+
+def _figures(results: Results, shown: dict[str, Any], images: StoredArrays) -> dict[str, Any]:
+    """Draw all that the page draws of one pair and class."""
+    pair, label = (shown["baseline"], shown["method"]), shown["label"]
+    with_sizes = bool(shown["sizes"])
+    return {
+        "bars": [plots.difference_bar(finding) for finding in shown["findings"]],
         "curve": plots.operating_curve(results, pair, label) if len(results.thresholds) > 1 else "",
         "scatter": plots.scatter(results, pair, label),
-        "cases": _cases(results, pair, label, images),
+        "sensitivity_by_size": lesion_plots.sensitivity_by_size(results, pair, label) if with_sizes else "",
+        "dice_by_size": lesion_plots.dice_by_size(results, pair, label) if with_sizes else "",
+        "cases": extreme_cases(results, pair, label, images),
+    }
+
+
+def _table(results: Results, label: int) -> dict[str, Any]:
+    """Collect the results of one class."""
+    measures = (*MEASURES, HD95)
+    return {
+        "label": label,
+        "rows": [
+            (method, [_cell(method, measure, label) for measure in measures]) for method in results.methods
+        ],
+        "with_truth": int((results.methods[0].columns[label].lesions[0] > 0).sum()),
     }
 
 
@@ -112,53 +131,6 @@ def _cell(method: Method, measure: Measure, label: int) -> dict[str, Any]:
         "spread": number(spread(values), measure.digits) if np.isfinite(values).all() else "",
         "cases": f"{terms[1].sum(axis=-1).mean():.0f}" if measure is HD95 else "",
     }
-
-
-def _cases(
-    results: Results, pair: tuple[Method, Method], label: int, images: dict[str, np.ndarray]
-) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Return the cases with the largest gain and with the largest loss of Dice."""
-    before, after = (plots.case_dice(method, label) for method in pair)
-    gain = after - before
-    order = [i for i in np.argsort(gain) if np.isfinite(gain[i])]
-    ends = (
-        ("largest gains", [i for i in order[::-1] if gain[i] > 0][:SHOWN]),
-        ("largest losses", [i for i in order if gain[i] < 0][:SHOWN]),
-    )
-    index = results.facts.labels.index(label) + 1
-    shown = []
-    for title, chosen in ends:
-        cases = []
-        for i in chosen:
-            name = results.cases[i]
-            masks = [images[f"truth/{name}"] == index, *(method.planes[name] == index for method in pair)]
-            window = _window(masks)
-            image, truth, *predictions = (array[window] for array in (images[f"image/{name}"], *masks))
-            cases.append(
-                {
-                    "name": name,
-                    "dice": [before[i], after[i]],
-                    "first": [method.columns[label].dice[0, i] for method in pair],
-                    "pictures": [plots.case_picture(image, truth, p) for p in predictions],
-                }
-            )
-        shown.append((title, cases))
-    return shown
-
-
-def _window(masks: Sequence[np.ndarray]) -> tuple[slice, slice]:
-    """Return a square that holds every object, or the whole plane."""
-    rows, columns = np.nonzero(np.any(masks, axis=0))
-    height, width = masks[0].shape
-    side = max(np.ptp(rows), np.ptp(columns)) + 2 * MARGIN if len(rows) else SMALLEST
-    side = min(max(int(side), SMALLEST), height, width)
-    if len(rows) and max(np.ptp(rows), np.ptp(columns)) >= side:
-        return slice(0, height), slice(0, width)
-    corner = [
-        min(max((int(places.min() + places.max()) - side) // 2, 0), size - side) if len(places) else 0
-        for places, size in ((rows, height), (columns, width))
-    ]
-    return slice(corner[0], corner[0] + side), slice(corner[1], corner[1] + side)
 
 
 def _machines(results: Results) -> dict[str, Any]:

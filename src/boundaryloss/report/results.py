@@ -1,32 +1,17 @@
-"""The runs of a comparison, read from disk into arrays (seed, case)."""
+"""The results of a comparison, read from disk into arrays (seed, case)."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from boundaryloss.files import UserError
-from boundaryloss.report.store import (
-    CASES,
-    COMPARISON,
-    HISTORY,
-    POINTS,
-    RUN,
-    CaseScores,
-    ComparisonRecord,
-    Contour,
-    Epoch,
-    OperatingPoint,
-    RunRecord,
-    read_record,
-    read_table,
-    reading_record,
-)
-
-Columns = Any  # the columns of cases.csv by the names of `CaseScores`, each an array (seed, case)
+from boundaryloss.report.arrays import StoredArrays
+from boundaryloss.report.lesions import Lesions, match_lesions
+from boundaryloss.report.runs import Columns, Runs, read_runs
+from boundaryloss.report.store import COMPARISON, ComparisonRecord, Contour, RunRecord, read_record
 
 
 @dataclass(frozen=True)
@@ -85,6 +70,7 @@ class Method:
     histories: list[Any]  # of each run: the columns of metrics.csv by the names of `Epoch`
     planes: Mapping[str, np.ndarray]  # case -> prediction of the first seed
     runs: list[RunRecord]
+    lesions: Mapping[int, np.ndarray] = field(default_factory=dict)  # label -> (found, Dice; seed, lesion)
 
 
 @dataclass(frozen=True)
@@ -98,6 +84,9 @@ class Results:
     thresholds: np.ndarray
     methods: list[Method]
     contour: Contour  # that the distances of all runs were measured on
+    lesions: Mapping[int, Lesions] = field(
+        default_factory=dict
+    )  # label -> true lesions; {} without lesions.csv
 
     def method(self, name: str) -> Method:
         """Return the method of that name."""
@@ -135,98 +124,64 @@ class Results:
 def read_results(out: Path) -> Results:
     """Read what `boundaryloss.comparison.run.run_experiment` left in `out`.
 
+    Groups by lesion size need the lesions.csv of every run; without, `lesions` is empty.
+
     Raises:
         UserError: a file is missing, or is not as it was written.
     """
     facts = read_record(out / COMPARISON, ComparisonRecord)
-    cases, thresholds = list(facts.groups), np.array(facts.thresholds)
-    place = {case: index for index, case in enumerate(cases)}
-    methods: list[Method] = []
-    contours: dict[Contour, Path] = {}
-    places = {seed: place for place, seed in enumerate(facts.seeds or [None])}
-    for index, described in enumerate(facts.methods):
-        folders = [out / "runs" / name for name in described.runs]
-        runs = [read_record(folder / RUN, RunRecord) for folder in folders]
-        shape = len(places), len(cases)
-        columns = {label: _columns(CaseScores, shape) for label in facts.labels}
-        points = {label: np.zeros((3, len(thresholds), *shape)) for label in facts.labels}
-        planes: dict[str, np.ndarray] = {}
-        for folder, run in zip(folders, runs, strict=True):
-            with reading_record(folder / RUN):
-                seed = places[run.seed]
-            rows, at = read_table(folder / CASES, CaseScores), read_table(folder / POINTS, OperatingPoint)
-            with reading_record(folder / CASES):
-                _fill_columns(columns, _whole(rows, run), seed, place)
-            with reading_record(folder / POINTS):
-                _fill_points(points, _whole(at, run), seed, place, facts.thresholds)
-            contours |= {row.contour: folder for row in rows}
-            if seed == 0:
-                planes |= read_arrays(folder / "planes.npz")
-        histories = [_read_history(folder / HISTORY) for folder in folders]
-        methods.append(
-            Method(described.name, described.baseline, index, columns, points, histories, planes, runs)
+    cases, all_runs = list(facts.groups), []
+    for described in facts.methods:
+        runs = read_runs([out / "runs" / name for name in described.runs], facts)
+        untested = np.argwhere(np.isnan([runs.columns[label].lesions for label in facts.labels]).any(axis=0))
+        if len(untested):
+            seed, case = untested[0]
+            which = f" with seed {facts.seeds[seed]}" if facts.seeds else ""
+            raise UserError(
+                f"{out}: no run of {described.name}{which} tested {cases[case]}; run the comparison again"
+            )
+        all_runs.append(runs)
+    lesions, scores = _match_lesions(facts, all_runs)
+    methods = [
+        Method(
+            name=described.name,
+            baseline=described.baseline,
+            index=index,
+            columns=runs.columns,
+            points=runs.points,
+            histories=runs.histories,
+            planes=StoredArrays(runs.planes),
+            runs=runs.records,
+            lesions={label: of_label[index] for label, of_label in scores.items()},
         )
+        for index, (described, runs) in enumerate(zip(facts.methods, all_runs, strict=True))
+    ]
+    units, contour = list(facts.groups.values()), _one_contour(all_runs)
+    return Results(out, facts, cases, units, np.array(facts.thresholds), methods, contour, lesions)
+
+
+def _one_contour(all_runs: Sequence[Runs]) -> Contour:
+    """Return what the distances of all runs were measured on."""
+    contours: dict[Contour, Path] = {}
+    for runs in all_runs:
+        contours |= runs.contours
     if len(contours) > 1:
         (first, at), (other, there) = list(contours.items())[:2]
         raise UserError(
             f"{there} has distances with contour {other}, {at} with {first}; remove one and compare again"
         )
     (contour,) = contours
-    return Results(out, facts, cases, list(facts.groups.values()), thresholds, methods, contour)
+    return contour
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Read an .npz file.
-
-    Raises:
-        UserError: it is missing or damaged.
-    """
-    with reading_record(path), np.load(path, allow_pickle=False) as arrays:
-        return dict(arrays)
-
-
-def _columns(kind: type, shape: tuple[int, ...]) -> Any:
-    """Return an object with an array of nan for every field of `kind` that is a number."""
-    names = [field.name for field in fields(kind) if field.type not in (str, Contour)]
-    return SimpleNamespace(**{name: np.full(shape, np.nan) for name in names})
-
-
-def _fill_columns(
-    columns: Mapping[int, Columns], rows: Sequence[CaseScores], seed: int, place: Mapping[str, int]
-) -> None:
-    for row in rows:
-        table = vars(columns[row.label])
-        for name, column in table.items():
-            value = getattr(row, name)
-            column[seed, place[row.name]] = np.nan if value is None else value
-
-
-def _fill_points(
-    points: Mapping[int, np.ndarray],
-    rows: Sequence[OperatingPoint],
-    seed: int,
-    place: Mapping[str, int],
-    thresholds: Sequence[float],
-) -> None:
-    level = {value: index for index, value in enumerate(thresholds)}
-    for row in rows:
-        counts = row.lesions, row.lesions_found, row.false_lesions
-        points[row.label][:, level[row.threshold], seed, place[row.name]] = counts
-
-
-def _whole(rows: Any, run: RunRecord) -> Any:
-    """Return the rows, if all cases that the run tested are there."""
-    if (found := len({row.name for row in rows})) != run.test_cases:
-        raise ValueError(f"{found} of {run.test_cases} cases")
-    return rows
-
-
-def _read_history(path: Path) -> Any:
-    rows = read_table(path, Epoch)
-    with reading_record(path):
-        if not rows:
-            raise ValueError("no epoch")
-        history = _columns(Epoch, (len(rows),))
-        for name, column in vars(history).items():
-            column[:] = [np.nan if (value := getattr(row, name)) is None else value for row in rows]
-    return history
+def _match_lesions(
+    facts: ComparisonRecord, all_runs: Sequence[Runs]
+) -> tuple[dict[int, Lesions], dict[int, list[np.ndarray]]]:
+    """Return the lesions of each label, and what became of them with each method; nothing without tables."""
+    lesions, scores = {}, {}
+    if all(len(runs.lesions) == len(runs.records) for runs in all_runs):
+        tables = [runs.lesions for runs in all_runs]
+        for label in facts.labels:
+            counts = all_runs[0].columns[label].lesions[0].astype(int)
+            lesions[label], scores[label] = match_lesions(tables, label, counts, len(facts.seeds) or 1)
+    return lesions, scores

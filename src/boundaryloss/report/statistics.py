@@ -62,16 +62,21 @@ def difference(first: np.ndarray, second: np.ndarray) -> Difference:
         first: terms (2, seed, unit) of the method to compare with.
         second: of the method in question.
     """
-    seeds, units = resample(*first.shape[1:])
-    values = [np.einsum("rs,sr->r", seeds, _divide(*(terms @ units.T))) for terms in (first, second)]
     per_unit = (_divide(*second) - _divide(*first)).mean(axis=0)
     per_unit = per_unit[np.isfinite(per_unit)]
     return Difference(
         tuple((ratio(second) - ratio(first)).tolist()),
-        *interval(values[1] - values[0]),
+        *interval(resampled(first, second)),
         wilcoxon(per_unit),
         len(per_unit),
     )
+
+
+def resampled(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return second minus first (resample), seeds and units drawn anew; arguments as in `difference`."""
+    seeds, units = resample(*first.shape[1:])
+    values = [np.einsum("rs,sr->r", seeds, _divide(*(terms @ units.T))) for terms in (first, second)]
+    return values[1] - values[0]
 
 
 @functools.lru_cache(maxsize=2)

@@ -4,6 +4,8 @@ Each class is a file: its fields are the columns or keys, with their types; leng
 """
 
 import csv
+import functools
+import itertools
 import json
 import types
 from collections.abc import Iterator, Sequence
@@ -17,6 +19,7 @@ from boundaryloss.files import UserError, atomic_write, write_csv
 CASES, LESIONS, SUMMARY = "cases.csv", "lesions.csv", "summary.csv"
 HISTORY, POINTS = "metrics.csv", "operating_points.csv"
 RUN, COMPARISON = "run.json", "comparison.json"
+CHUNK = 256  # rows at a time, which a processor's cache holds
 
 Contour = Literal["faces", "centers", "surfels"]  # where contours run, see `metrics.contour_distances`
 Outcome = Literal["found", "missed", "false"]
@@ -315,8 +318,25 @@ def read_table(path: Path, kind: type[Kind]) -> list[Kind]:
     Raises:
         UserError: the file is missing, damaged, or lacks a column.
     """
+    return [kind(*row) for row in zip(*read_columns(path, kind).values(), strict=True)]
+
+
+def read_columns(path: Path, kind: type) -> dict[str, list[Any]]:
+    """Return the columns of a CSV file by the names of the fields of `kind`: faster than row by row.
+
+    An empty cell of a column that may be None is None; so is every cell of such a column that is not there.
+
+    Raises:
+        UserError: the file is missing, damaged, or lacks a column.
+    """
     with reading_record(path), path.open(newline="", encoding="utf-8") as file:
-        return [_record(row, kind, _cell) for row in csv.DictReader(file, strict=True)]
+        rows = csv.reader(file, strict=True)
+        head = next(rows, [])
+        columns = {name: [*values] for name, values in _columns(head, [], kind).items()}
+        while chunk := [*itertools.islice(rows, CHUNK)]:
+            for name, values in _columns(head, [row for row in chunk if row], kind).items():
+                columns[name] += values
+        return columns
 
 
 def write_record(path: Path, record: Any) -> None:
@@ -332,7 +352,7 @@ def read_record(path: Path, kind: type[Kind]) -> Kind:
         UserError: the file is missing, damaged, or lacks a key.
     """
     with reading_record(path):
-        return _record(json.loads(path.read_text(encoding="utf-8")), kind, _value)
+        return _record(json.loads(path.read_text(encoding="utf-8")), kind)
 
 
 @contextmanager
@@ -347,42 +367,77 @@ def reading_record(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _record(content: Any, kind: type[Kind], convert: Any) -> Kind:
-    """Return an instance of `kind`; columns or keys that it does not know are left alone."""
+def _columns(head: Sequence[str], rows: Sequence[Sequence[str]], kind: type) -> dict[str, Sequence[Any]]:
+    """Return the columns of `kind`; others are left alone."""
+    lengths = [*map(len, rows)] or [len(head)]
+    if min(lengths) < len(head):
+        raise ValueError(f"{head[min(lengths)]!r}: the row ends before it")
+    if max(lengths) > len(head):
+        raise ValueError("a row has more cells than there are columns")
+    cells = dict(zip(head, zip(*rows, strict=True) if rows else [()] * len(head), strict=True))
+    hints, columns = _hints(kind), {}
+    for field in fields(kind):
+        hint = hints[field.name]
+        if field.name in cells:
+            with _naming(field.name):
+                columns[field.name] = _cells(cells[field.name], hint)
+        elif type(None) in get_args(hint):
+            columns[field.name] = [None] * len(rows)
+        else:
+            raise _lacks(field.name)
+    return columns
+
+
+def _cells(texts: Sequence[str], hint: Any) -> Sequence[Any]:
+    """Return the values of cells; an empty one is None where that may be."""
+    if type(None) in get_args(hint):
+        return [None if text == "" else float(text) for text in texts]
+    if get_origin(hint) is Literal:
+        if unknown := set(texts) - set(get_args(hint)):
+            raise ValueError(f"{min(unknown)!r} is none of {', '.join(get_args(hint))}")
+        return texts
+    return texts if hint is str else [*map(hint, texts)]
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _record(content: Any, kind: type[Kind]) -> Kind:
+    """Return an instance of `kind`; keys that it does not know are left alone."""
     if not isinstance(content, dict):
         raise ValueError(f"no {kind.__name__}")
-    hints, values = get_type_hints(kind), {}
+    hints, values = _hints(kind), {}
     for field in fields(kind):  # pyright: ignore[reportArgumentType]
         hint = hints[field.name]
         if field.name in content:
-            try:
-                values[field.name] = convert(content[field.name], hint)
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"{field.name!r}: {error}") from None
+            with _naming(field.name):
+                values[field.name] = _value(content[field.name], hint)
         elif type(None) in get_args(hint):
             values[field.name] = None
         elif field.default is MISSING:
-            raise ValueError(f"no {field.name!r}; an older version may have written it")
+            raise _lacks(field.name)
     return kind(**values)
 
 
-def _cell(text: str | None, hint: Any) -> Any:
-    """Return the value of a cell; an empty one is None where that may be."""
-    if text is None:
-        raise ValueError("the row ends before it")
-    if type(None) in get_args(hint):
-        return None if text == "" else float(text)
-    if get_origin(hint) is Literal:
-        if text not in get_args(hint):
-            raise ValueError(f"{text!r} is none of {', '.join(get_args(hint))}")
-        return text
-    return hint(text)
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Say in an error which column or key it is about."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name!r}: {error}") from None
+
+
+def _lacks(name: str) -> ValueError:
+    return ValueError(f"no {name!r}; an older version may have written it")
 
 
 def _value(value: Any, hint: Any) -> Any:
     """Return a value of a JSON file, or raise if it is not of its type."""
     if is_dataclass(hint):
-        return _record(value, hint, _value)  # pyright: ignore[reportArgumentType]
+        return _record(value, hint)  # pyright: ignore[reportArgumentType]
     origin, parts = get_origin(hint), get_args(hint)
     if origin is list and isinstance(value, list):
         return [_value(item, parts[0]) for item in value]
