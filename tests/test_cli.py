@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -82,6 +83,29 @@ def test_help_lists_the_commands_and_loads_nothing_heavy():
         assert f"\n  {name} " in done.stdout and f"Usage: boundaryloss {name} " in done.stdout
 
 
+def test_help_lists_whole_sentences_and_every_command_shows_examples(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run() == 0
+    bare = capsys.readouterr().out
+    assert run("--help") == 0 and capsys.readouterr().out == bare
+    for name in COMMANDS:
+        (line,) = (line for line in bare.splitlines() if line.startswith(f"  {name} "))
+        assert line.endswith(".") and not line.endswith("...")
+        assert run(name, "--help") == 0
+        (_, examples) = re.split(r"\n  Examples?:\n", capsys.readouterr().out)
+        assert all(f"boundaryloss {name}" in line for line in examples.splitlines())
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_emits_a_script_and_completes(shell, capsys, monkeypatch):
+    monkeypatch.setenv("_BOUNDARYLOSS_COMPLETE", f"{shell}_source")
+    assert run() == 0 and f"_BOUNDARYLOSS_COMPLETE={shell}_complete" in capsys.readouterr().out
+    monkeypatch.setenv("_BOUNDARYLOSS_COMPLETE", f"{shell}_complete")
+    monkeypatch.setenv("COMP_WORDS", "boundaryloss ev")
+    monkeypatch.setenv("COMP_CWORD", "ev" if shell == "fish" else "1")
+    assert run() == 0 and "evaluate" in capsys.readouterr().out
+
+
 def test_train_predict_evaluate_in_turn(folder, capfd):
     config = ("--config", folder / "tiny.toml", "--epochs", 2)
     assert (
@@ -90,6 +114,9 @@ def test_train_predict_evaluate_in_turn(folder, capfd):
     )
     out, err = capfd.readouterr()
     assert "sensitivity" in out and "test case 1/1" in err.splitlines()[-1]
+    results, following = out.splitlines()[-2:]
+    assert results.startswith(f"results: {folder / 'run/summary.csv'}")
+    assert following.startswith(f"next: boundaryloss predict {folder / 'run'} ")
     assert (folder / "run/cases.csv").read_text().splitlines()[1].startswith("p5_z0,3,")
     assert run("predict", folder / "run", folder / "data/images", "--out", folder / "predicted") == 0
     assert len(list((folder / "predicted").glob("*.png"))) == 6
@@ -267,11 +294,11 @@ def test_print_summary_has_a_row_per_label_within_80_columns(capsys, count):
     row = dict.fromkeys(SHOWN, 0.9375) | {"cases": 100, "cases_with_truth": 100, "hd95_mm": 1234.5}
     row |= {"contour": "faces", "patients": 99, "dice_low": 0.8125, "dice_high": float("nan")}
     rows = [SimpleNamespace(**{**row, "label": 65000 + index}) for index in range(count)]
-    print_summary(rows, Path("scores"))
-    *table, interval, last = capsys.readouterr().out.splitlines()
+    print_summary(rows)
+    *table, interval = capsys.readouterr().out.splitlines()
     assert interval == "contour: faces; low, high: 95 % bootstrap interval over 99 patients"
     assert [line.split() for line in table[-2:]] == [["low", "0.8125"], ["high", "nan"]]
-    assert last.endswith("summary.csv") and max(map(len, table)) <= 80 and "…" not in "".join(table)
+    assert max(map(len, table)) <= 80 and "…" not in "".join(table)
     for index in range(count):
         (line,) = (line for line in table if line.lstrip().startswith(str(65000 + index)))
         assert line.count("0.9375") == 6 and "1234" in line

@@ -64,7 +64,9 @@ def test_a_signal_is_one_line_and_a_status(folder, tmp_path, monkeypatch, capfd,
     assert run(folder, *arguments) == 128 + number
     out, err = capfd.readouterr()
     name = "interrupted" if number == signal.SIGINT else f"stopped by {number.name}"
-    assert out == "" and err.splitlines()[-1].startswith(f"boundaryloss: {name}; ") and "Traceback" not in err
+    stays = {"train": "--resume goes on", "compare": "the same command goes on"}
+    assert out == "" and err.splitlines()[-1].startswith(f"boundaryloss: {name}") and "Traceback" not in err
+    assert [word in err.splitlines()[-1] for word in stays.values()] == [command == key for key in stays]
     assert [signal.getsignal(one) for one in SIGNALS] == before
     assert not list(tmp_path.rglob("cases.csv")) and not list(tmp_path.rglob(".lock"))
 

@@ -17,6 +17,7 @@ require("train", "the command", "click")
 
 import click
 
+from boundaryloss.commands.common import examples
 from boundaryloss.commands.compare import compare
 from boundaryloss.commands.convert import convert
 from boundaryloss.commands.demo import demo
@@ -28,6 +29,10 @@ from boundaryloss.commands.predict import predict
 from boundaryloss.commands.settings import settings
 from boundaryloss.commands.train import train
 
+STAYS = {  # after a signal
+    "train": "; what was finished is on disk, --resume goes on with it",
+    "compare": "; what was finished is on disk, the same command goes on with it",
+}
 COMMANDS = (demo, train, settings, predict, evaluate, compare, convert, distmap, info, nnunet_path)
 
 
@@ -38,6 +43,9 @@ class OneLineErrors(click.Group):
         """Run the command and translate its errors."""
         try:
             return super().invoke(ctx)
+        except Stopped as stopped:
+            stopped.line += STAYS.get(ctx.invoked_subcommand or "", "")
+            raise
         except ValueError as error:
             from boundaryloss.files import UserError  # which needs more than `info` does
 
@@ -73,18 +81,24 @@ def main(args: list[str] | None = None) -> None:
 
         end_children()
         if is_first_process():
-            _fail(f"{stopped.line}; what was finished is on disk (see --resume of train)", stopped.status)
+            _fail(stopped.line, stopped.status)
         sys.exit(stopped.status)
     except click.Abort as abort:  # click's name for an end of file, too
         raise abort.__cause__ or abort from None
 
 
 @click.group(
-    cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=OneLineErrors,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    invoke_without_command=True,
+    epilog=examples("boundaryloss demo", "boundaryloss train data --out run"),
 )
 @click.version_option(package_name="boundaryloss", message="%(prog)s %(version)s")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Train segmentation networks on highly unbalanced data with the boundary loss."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 for command in COMMANDS:

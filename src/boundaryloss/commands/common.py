@@ -24,6 +24,11 @@ SHOWN = (  # of the summary
 )
 
 
+def examples(*lines: str) -> str:
+    """Return the end of a help page; click keeps these lines as they are."""
+    return "\n".join(["\b", "Examples:" if len(lines) > 1 else "Example:", *(f"  {line}" for line in lines)])
+
+
 def check_source(data: str) -> None:
     """Refuse a data folder that is missing or of no known layout, at once: reading its cases takes longer."""
     from boundaryloss.files import read_layout
@@ -32,8 +37,8 @@ def check_source(data: str) -> None:
         read_layout(Path(data))
 
 
-def print_summary(rows: Sequence[Any], out: Path) -> None:
-    """Print a row per label, of the measures that fit 80 columns; the file has all."""
+def print_summary(rows: Sequence[Any]) -> None:
+    """Print a row per label, of the measures that fit 80 columns; summary.csv has all."""
     import rich.box
     from rich.console import Console
     from rich.table import Table
@@ -52,7 +57,6 @@ def print_summary(rows: Sequence[Any], out: Path) -> None:
         drawn = "patients" if row.patients < row.cases else "cases"
         interval = f"; low, high: 95 % bootstrap interval over {row.patients} {drawn}"
         click.echo(f"contour: {row.contour}{interval if row.patients > 1 else ''}")
-    click.echo(f"all measures: {out / 'summary.csv'}")
 
 
 def _cell(value: float) -> str:

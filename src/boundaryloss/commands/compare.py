@@ -4,18 +4,19 @@ from pathlib import Path
 
 import click
 
-from boundaryloss.commands.common import FOLDER, check_source, progress_bar
+from boundaryloss.commands.common import FOLDER, check_source, examples, progress_bar
 
 
-@click.command()
+@click.command(epilog=examples("boundaryloss compare experiment.toml --out results"))
 @click.argument("experiment", type=FOLDER)
 @click.option("--out", type=FOLDER, required=True, help="Directory: new, or one to go on with.")
 @click.option("--data", help="Data folder, in place of the one that EXPERIMENT names.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at a time.")
 def compare(experiment: Path, out: Path, data: str | None, jobs: int) -> None:
-    """Train every method of EXPERIMENT.toml with every seed and fold, and draw one report.
+    """Train every method of EXPERIMENT.toml and draw one report.
 
-    Runs that are finished are left alone: start it again after an interruption, or with more seeds.
+    Every method is trained with every seed and fold. Runs that are finished are left alone: start it again
+    after an interruption, or with more seeds.
     """
     from boundaryloss.comparison.experiment import read_experiment
     from boundaryloss.files import check_free, check_new, locked

@@ -4,15 +4,18 @@ from pathlib import Path
 
 import click
 
-from boundaryloss.commands.common import FOLDER, progress_bar
+from boundaryloss.commands.common import FOLDER, examples, progress_bar
 
 
-@click.command()
+@click.command(epilog=examples("boundaryloss convert acdc downloads/training acdc"))
 @click.argument("dataset", type=click.Choice(["isles2018", "wmh2017", "acdc"]))
 @click.argument("source", type=FOLDER)
 @click.argument("out", type=FOLDER)
 def convert(dataset: str, source: Path, out: Path) -> None:
-    """Make a data folder OUT of a data set of the paper, unpacked in SOURCE."""
+    """Convert a data set of the paper to a data folder.
+
+    SOURCE is the folder that its archive was unpacked into.
+    """
     from boundaryloss.files import check_new, locked
 
     check_new(out)

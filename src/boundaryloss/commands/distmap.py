@@ -5,10 +5,15 @@ from typing import Any
 
 import click
 
-from boundaryloss.commands.common import FOLDER, numbers
+from boundaryloss.commands.common import FOLDER, examples, numbers
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "boundaryloss distmap mask.png --out map.tif",
+        "boundaryloss distmap labels.nii.gz --out map.nii.gz --labels 1",
+    )
+)
 @click.argument("labels", type=FOLDER)
 @click.option("--out", type=FOLDER, required=True, help="NIfTI (.nii, .nii.gz) or TIFF (.tif) to write.")
 @click.option(
@@ -24,7 +29,10 @@ from boundaryloss.commands.common import FOLDER, numbers
 def distmap(
     labels: Path, out: Path, contour: Any, spacing: str | None, keep: str | None, threshold: float | None
 ) -> None:
-    """Write the signed distance map of a label file, and a picture beside it."""
+    """Write the signed distance map of a label file.
+
+    A picture of it lies beside it.
+    """
     from boundaryloss.commands.work.distmap import write_distance_map
 
     steps, values = (

@@ -6,10 +6,15 @@ from typing import Any
 
 import click
 
-from boundaryloss.commands.common import FOLDER, numbers, print_summary, progress_bar, skipping
+from boundaryloss.commands.common import FOLDER, examples, numbers, print_summary, progress_bar, skipping
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "boundaryloss evaluate predicted data/masks --out scores",
+        "boundaryloss evaluate predicted data --out scores --split test",
+    )
+)
 @click.argument("predictions", type=FOLDER)
 @click.argument("truth", type=FOLDER)
 @click.option(
@@ -60,7 +65,7 @@ def evaluate(
     jobs: int,
     skip_bad: bool,
 ) -> None:
-    """Compare label files with the truth, case by case and in summary.
+    """Compare label files with the truth, case by case.
 
     Labels are judged one by one; regions that the dataset.json of nnU-Net declares, region by region, each
     named by its value of regions_class_order. Where that file is, nnU-Net's summary.json is written, too.
@@ -87,4 +92,5 @@ def evaluate(
             on_note=functools.partial(click.echo, err=True),
             progress=progress,
         )
-    print_summary(summary, out)
+    print_summary(summary)
+    click.echo(f"results: {out / 'summary.csv'}, and cases.csv and lesions.csv beside it")

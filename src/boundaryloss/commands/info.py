@@ -2,10 +2,15 @@
 
 import click
 
+from boundaryloss.commands.common import examples
 
-@click.command()
+
+@click.command(epilog=examples("boundaryloss info > versions.txt"))
 def info() -> None:
-    """Print versions, devices and which kernels serve them: paste it into a report of an issue."""
+    """Print versions, devices and the kernels that serve them.
+
+    Paste it into the report of an issue.
+    """
     from boundaryloss.commands.work.info import report
 
     for line in report():

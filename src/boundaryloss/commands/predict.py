@@ -5,10 +5,15 @@ from pathlib import Path
 
 import click
 
-from boundaryloss.commands.common import FOLDER, progress_bar, skipping
+from boundaryloss.commands.common import FOLDER, examples, progress_bar, skipping
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "boundaryloss predict run images --out predicted",
+        "boundaryloss predict fold0 fold1 scan.nii.gz --out predicted --mirror",
+    )
+)
 @click.argument("runs", metavar="RUN...", type=FOLDER, nargs=-1, required=True)
 @click.argument("images", type=FOLDER)
 @click.option("--out", type=FOLDER, required=True, help="New directory for the label files.")
@@ -42,9 +47,10 @@ def predict(
     probabilities: bool,
     skip_bad: bool,
 ) -> None:
-    """Segment IMAGES, a folder or one image, with a trained RUN: NIfTI to NIfTI, others to PNG.
+    """Segment images with one trained RUN or several.
 
-    Several runs, such as the folds of a comparison, predict together: their logits are averaged.
+    IMAGES is a folder or one image. NIfTI becomes NIfTI, others become PNG. Several runs, such as the folds
+    of a comparison, predict together: their logits are averaged.
     """
     from boundaryloss.files import check_new, check_run, find_images, locked
 

@@ -2,11 +2,13 @@
 
 import click
 
+from boundaryloss.commands.common import examples
 
-@click.command()
+
+@click.command(epilog=examples("boundaryloss settings --schema > settings.schema.json"))
 @click.option("--schema", is_flag=True, help="Print a JSON schema, for an editor that checks TOML.")
 def settings(schema: bool) -> None:
-    """List what `train --config` and experiments can set: name, default, meaning."""
+    """List the settings of `train --config` and of experiments."""
     import json
 
     from boundaryloss.training.config import describe_settings, settings_schema

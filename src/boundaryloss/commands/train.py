@@ -1,5 +1,6 @@
 """The command `train`."""
 
+import shlex
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -7,11 +8,24 @@ from typing import Any
 
 import click
 
-from boundaryloss.commands.common import FOLDER, check_source, count_skipped, make_bar, numbers, print_summary
+from boundaryloss.commands.common import (
+    FOLDER,
+    check_source,
+    count_skipped,
+    examples,
+    make_bar,
+    numbers,
+    print_summary,
+)
 
 
-@click.command()
-@click.argument("data", type=str)
+@click.command(
+    epilog=examples(
+        "boundaryloss train data --out run",
+        "boundaryloss train data --out run --loss dicece+boundary --labels 1 --epochs 200",
+    )
+)
+@click.argument("data", type=click.Path())
 @click.option("--out", type=FOLDER, required=True, help="New directory of the run.")
 @click.option("--loss", help="ce, dice, gdl or dicece, each also with +boundary.  [default: gdl+boundary]")
 @click.option("--epochs", type=int, help="How often the cases are seen.  [default: 100]")
@@ -36,8 +50,9 @@ def train(
     skip_bad: bool,
     **settings: Any,
 ) -> None:
-    """Train on DATA: a folder with images/ and masks/, an nnU-Net v2 or Decathlon dataset, or `phantom`.
+    """Train a network on DATA and test it.
 
+    DATA is a folder with images/ and masks/, an nnU-Net v2 or Decathlon dataset, or the word `phantom`.
     The dataset's splits.json or splits_final.json, or names such as train_01 and test_01, or a seeded random
     split that keeps a patient together decide what is tested. On several machines start it with torchrun or
     Slurm.
@@ -97,7 +112,12 @@ def train(
 
         summary = train_run(cases, chosen, out, on_step=on_step, resume=resume)
     if first:
-        print_summary(summary, out)
+        print_summary(summary)
+        click.echo(f"results: {out / 'summary.csv'}, and cases.csv, lesions.csv and pictures/ beside it")
+        click.echo(
+            f"next: boundaryloss predict {shlex.quote(str(out))} IMAGES --out LABELS, then evaluate LABELS "
+            "MASKS --out SCORES; compare EXPERIMENT.toml --out RESULTS trains several losses, seeds and folds"
+        )
 
 
 def _read_own_config(path: Path, **settings: Any) -> Any:
