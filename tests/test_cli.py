@@ -16,12 +16,11 @@ from PIL import Image
 from boundaryloss import cli
 from boundaryloss.commands.common import SHOWN, print_summary
 from boundaryloss.training.callbacks import Steps
-from boundaryloss.training.config import TrainConfig
+from boundaryloss.training.config import TrainConfig, read_config
 
 COMMANDS = (
     "demo",
     "train",
-    "settings",
     "predict",
     "evaluate",
     "compare",
@@ -169,7 +168,10 @@ def test_distmap_writes_a_map(folder):
         (("train", "{}/nowhere", "--out", "{}/run"), "nowhere"),
         (("train", "{}/data", "--out", "{}/run", "--loss", "gdl+boundry"), "did you mean 'gdl+boundary'"),
         (("train", "{}/data", "--out", "{}/run", "--epochs", "0"), "epochs must be greater than 0"),
-        (("train", "{}/data", "--out", "{}/run", "--labels", "x"), "--labels takes whole numbers"),
+        (
+            ("train", "{}/data", "--out", "{}/run", "--labels", "x"),
+            "'--labels': give whole numbers such as 3 or 1,3, got 'x'",
+        ),
         (
             ("train", "{}/data", "--out", "{}/run", "--config", "{}/none.toml"),
             "cannot read the configuration",
@@ -304,11 +306,28 @@ def test_print_summary_has_a_row_per_label_within_80_columns(capsys, count):
         assert line.count("0.9375") == 6 and "1234" in line
 
 
-def test_settings_lists_every_field_and_prints_a_schema(capfd):
-    assert run("settings") == 0
-    listed = capfd.readouterr().out
-    assert run("settings", "--schema") == 0
-    schema = json.loads(capfd.readouterr().out)
+def test_train_prints_a_schema_of_every_setting(capsys):
+    assert run("train", "--print-schema") == 0
+    schema = json.loads(capsys.readouterr().out)
     names = {field.name for field in dataclasses.fields(TrainConfig)}
     assert set(schema["properties"]) == names and schema["additionalProperties"] is False
-    assert all(f"{name} = " in listed and schema["properties"][name]["description"] for name in names)
+    assert all(item["description"] for item in schema["properties"].values())
+
+
+def test_train_prints_its_settings_as_a_file_that_it_reads(tmp_path, capsys):
+    assert run("train", "--print-config") == 0
+    (tmp_path / "all.toml").write_text(text := capsys.readouterr().out)
+    assert read_config(tmp_path / "all.toml") == TrainConfig()
+    for field in dataclasses.fields(TrainConfig):
+        assert re.search(rf"^# .+\n(# )?({field.name} =|\[{field.name}\])", text, re.MULTILINE), field.name
+    (tmp_path / "own.toml").write_text(
+        'loss = "gdl+monai.losses.HausdorffDTLoss"\nbegin_with = "r \\"1\\""\npatch = [32, 48]\n'
+        '[loss_options]\nsoftmax = true\nnested = { "a b" = [1e-9] }\n[split]\ngroup = "^(\\\\w+)_"\n'
+    )
+    options = ("--config", tmp_path / "own.toml", "--epochs", 7, "--labels", "3,1")
+    assert run("train", "--print-config", *options) == 0
+    (tmp_path / "again.toml").write_text(text := capsys.readouterr().out)
+    config = read_config(tmp_path / "again.toml")
+    own = read_config(tmp_path / "own.toml", epochs=7, labels=(3, 1))
+    assert config == dataclasses.replace(own, begin_with=str(tmp_path / 'r "1"'))
+    assert "\nepochs = 7  # default: 100\n" in text and "\nlabels = [3, 1]\n" in text

@@ -1,7 +1,8 @@
-"""What several commands share: reading numbers, the progress bar, what is skipped, the table of scores."""
+"""What several commands share: numbers, settings, the progress bar, what is skipped, the table of scores."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,26 @@ import click
 
 from boundaryloss.extras import require
 
+
+class Numbers(click.ParamType):
+    """Numbers with commas between them, as a tuple."""
+
+    name = "numbers"
+
+    def __init__(self, kind: type, what: str) -> None:
+        self.kind, self.what = kind, what
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read the text of an option."""
+        try:
+            return tuple(self.kind(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"give {self.what}, got {value!r}", param, ctx)
+
+
 FOLDER = click.Path(path_type=Path)
+LABELS = Numbers(int, "whole numbers such as 3 or 1,3")
+SPACING = Numbers(float, "numbers such as 0.8,0.5")
 SHOWN = (  # of the summary
     "label",
     "cases",
@@ -27,6 +47,16 @@ SHOWN = (  # of the summary
 def examples(*lines: str) -> str:
     """Return the end of a help page; click keeps these lines as they are."""
     return "\n".join(["\b", "Examples:" if len(lines) > 1 else "Example:", *(f"  {line}" for line in lines)])
+
+
+def read_settings(config: Path | None, **settings: Any) -> Any:
+    """Read the settings of a run. The run to begin with is found beside the file that names it."""
+    from boundaryloss.training.config import read_config
+
+    chosen = read_config(config, **settings)
+    if config is not None and chosen.begin_with:
+        return replace(chosen, begin_with=str((config.parent / chosen.begin_with).resolve()))
+    return chosen
 
 
 def check_source(data: str) -> None:
@@ -115,13 +145,3 @@ def make_bar(*, visible: bool = True, transient: bool = False) -> Any:
         disable=not visible,
         transient=transient,
     )
-
-
-def numbers(text: str | None, kind: type, rule: str) -> tuple[Any, ...] | None:
-    """Read numbers with commas between them; `rule` says what the option takes."""
-    if text is None:
-        return None
-    try:
-        return tuple(kind(part) for part in text.split(","))
-    except ValueError:
-        raise click.BadParameter(f"{rule}, got {text!r}") from None

@@ -6,7 +6,15 @@ from typing import Any
 
 import click
 
-from boundaryloss.commands.common import FOLDER, examples, numbers, print_summary, progress_bar, skipping
+from boundaryloss.commands.common import (
+    FOLDER,
+    LABELS,
+    SPACING,
+    examples,
+    print_summary,
+    progress_bar,
+    skipping,
+)
 
 
 @click.command(
@@ -24,14 +32,16 @@ from boundaryloss.commands.common import FOLDER, examples, numbers, print_summar
     help="Directory for cases.csv, lesions.csv and summary.csv: new, or of the same evaluation.",
 )
 @click.option(
-    "--spacing", help="Voxel size in mm, e.g. 0.8,0.5.  [default: as the truth's files say; 1 for PNG]"
+    "--spacing",
+    type=SPACING,
+    help="Voxel size in mm, e.g. 0.8,0.5.  [default: as the truth's files say; 1 for PNG]",
 )
 @click.option("--only-predicted", is_flag=True, help="Judge only the cases that have a prediction.")
 @click.option(
     "--split", type=click.Choice(["train", "test"]),
     help="Judge only these cases of the run (of the splits.json beside the predictions).",
 )  # fmt: skip
-@click.option("--labels", help="File values to judge, e.g. 3 or 1,3; all others are background.")
+@click.option("--labels", type=LABELS, help="File values to judge, e.g. 3 or 1,3; all others are background.")
 @click.option(
     "--ignore", type=int, help="File value of voxels that nobody labelled, left out of every measure."
 )
@@ -54,10 +64,10 @@ def evaluate(
     predictions: Path,
     truth: Path,
     out: Path,
-    spacing: str | None,
+    spacing: tuple[float, ...] | None,
     only_predicted: bool,
     split: str | None,
-    labels: str | None,
+    labels: tuple[int, ...] | None,
     ignore: int | None,
     threshold: float | None,
     tolerance: float,
@@ -72,18 +82,16 @@ def evaluate(
     """
     from boundaryloss.scoring import evaluate as evaluate_folders
 
-    steps = numbers(spacing, float, "--spacing takes numbers such as 0.8,0.5")
-    keep = numbers(labels, int, "--labels takes whole numbers such as 3 or 1,3")
     with skipping(skip_bad) as on_bad, progress_bar(transient=True) as progress:
         summary = evaluate_folders(
             predictions,
             truth,
             out,
-            spacing=steps,
+            spacing=spacing,
             allow_missing=only_predicted,
             tolerance=tolerance,
             contour=contour,
-            labels=keep,
+            labels=labels,
             ignore=ignore,
             threshold=threshold,
             split=split,

@@ -2,7 +2,6 @@
 
 import shlex
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,44 +9,66 @@ import click
 
 from boundaryloss.commands.common import (
     FOLDER,
+    LABELS,
     check_source,
     count_skipped,
     examples,
     make_bar,
-    numbers,
     print_summary,
+    read_settings,
 )
+
+
+def _print_schema(context: click.Context, option: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        import json
+
+        from boundaryloss.training.config import settings_schema
+
+        click.echo(json.dumps(settings_schema(), indent=2))
+        context.exit()
 
 
 @click.command(
     epilog=examples(
         "boundaryloss train data --out run",
         "boundaryloss train data --out run --loss dicece+boundary --labels 1 --epochs 200",
+        "boundaryloss train --print-config > settings.toml",
     )
 )
-@click.argument("data", type=click.Path())
-@click.option("--out", type=FOLDER, required=True, help="New directory of the run.")
+@click.argument("data", type=click.Path(), required=False, metavar="DATA")
+@click.option("--out", type=FOLDER, help="New directory of the run.  [required]")
 @click.option("--loss", help="ce, dice, gdl or dicece, each also with +boundary.  [default: gdl+boundary]")
 @click.option("--epochs", type=int, help="How often the cases are seen.  [default: 100]")
 @click.option("--seed", type=int, help="Of the first weights and the order of cases.  [default: 0]")
 @click.option("--fold", type=int, help="Which fold to test on.  [default: 0]")
-@click.option("--labels", help="File values to keep as classes, e.g. 3 or 1,3; all others become background.")
+@click.option(
+    "--labels",
+    type=LABELS,
+    help="File values to keep as classes, e.g. 3 or 1,3; all others become background.",
+)
 @click.option("--test-prefix", multiple=True, help="Test on the names that begin so; may be repeated.")
-@click.option("--config", type=FOLDER, help="TOML file (see `boundaryloss settings`); options win over it.")
-@click.option("--from", "begin_with", type=FOLDER, help="Begin with the weights of this run.")
+@click.option("--config", type=FOLDER, help="TOML file (see --print-config); options win over it.")
+@click.option(
+    "--from", "begin_with", type=click.Path(resolve_path=True), help="Begin with the weights of this run."
+)
 @click.option("--devices", type=int, help="GPUs, or processes on the CPU, on each machine.  [default: 1]")
 @click.option("--nodes", type=int, help="Machines.  [default: 1]")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out; start it if there is none.")
 @click.option("--skip-bad", is_flag=True, help="Leave bad cases out, named and counted, instead of stopping.")
+@click.option("--print-config", is_flag=True, help="Print all settings as a file for --config, and stop.")
+@click.option(
+    "--print-schema", is_flag=True, is_eager=True, expose_value=False, callback=_print_schema,
+    help="Print the JSON schema of that file, for editors, and stop.",
+)  # fmt: skip
 def train(
-    data: str,
-    out: Path,
-    labels: str | None,
+    data: str | None,
+    out: Path | None,
     test_prefix: tuple[str, ...],
     config: Path | None,
-    begin_with: Path | None,
     resume: bool,
     skip_bad: bool,
+    print_config: bool,
     **settings: Any,
 ) -> None:
     """Train a network on DATA and test it.
@@ -57,20 +78,25 @@ def train(
     split that keeps a patient together decide what is tested. On several machines start it with torchrun or
     Slurm.
     """
+    if print_config:
+        from boundaryloss.training.template import write_template
+
+        click.echo(write_template(read_settings(config, **settings)), nl=False)
+        return
+    if data is None:
+        raise click.MissingParameter(param_hint="'DATA'", param_type="argument")
+    if out is None:
+        raise click.MissingParameter(param_hint="'--out'", param_type="option")
+
     from boundaryloss.files import check_free, check_new, check_run, holds_json
-    from boundaryloss.training.config import TERMS, read_config
+    from boundaryloss.training.config import TERMS
     from boundaryloss.training.processes import check_devices, is_first_process
 
     own, first = out / "config.toml", is_first_process()
     begun = resume and (own.is_file() or (out / "checkpoints").is_dir())
     split = out / "splits.json" if begun and holds_json(out / "splits.json") else None
-    if begin_with is not None:
-        settings["begin_with"] = str(begin_with.resolve())
-    settings["labels"] = numbers(labels, int, "--labels takes whole numbers such as 3 or 1,3")
     goes_on = begun and config is None
-    chosen = _read_own_config(own, **settings) if goes_on else read_config(config, **settings)
-    if config is not None and chosen.begin_with:
-        chosen = replace(chosen, begin_with=str((config.parent / chosen.begin_with).resolve()))
+    chosen = _read_own_config(own, **settings) if goes_on else read_settings(config, **settings)
     if chosen.begin_with and not begun:
         check_run(Path(chosen.begin_with), "last")
     if first:  # when others start, it has made the directory
