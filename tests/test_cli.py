@@ -24,6 +24,7 @@ COMMANDS = (
     "predict",
     "evaluate",
     "compare",
+    "report",
     "convert",
     "distmap",
     "info",

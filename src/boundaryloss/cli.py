@@ -26,13 +26,14 @@ from boundaryloss.commands.evaluate import evaluate
 from boundaryloss.commands.info import info
 from boundaryloss.commands.nnunet_path import nnunet_path
 from boundaryloss.commands.predict import predict
+from boundaryloss.commands.report import report
 from boundaryloss.commands.train import train
 
 STAYS = {  # after a signal
     "train": "; what was finished is on disk, --resume goes on with it",
     "compare": "; what was finished is on disk, the same command goes on with it",
 }
-COMMANDS = (demo, train, predict, evaluate, compare, convert, distmap, info, nnunet_path)
+COMMANDS = (demo, train, predict, evaluate, compare, report, convert, distmap, info, nnunet_path)
 
 
 class OneLineErrors(click.Group):

@@ -7,6 +7,7 @@ import pytest
 from comparisons import found_in
 from datasets import save, volume
 
+from boundaryloss import cli
 from boundaryloss.comparison.nnunet.log import read_log
 from boundaryloss.comparison.nnunet.study import find_study
 from boundaryloss.comparison.nnunet.write import write_study
@@ -343,3 +344,43 @@ def test_study_refuses_results_that_cannot_be_compared(dataset):
     shutil.move(second / "fold_0", second / "fold_all")
     with pytest.raises(UserError, match="fold_all is judged on what it was trained on"):
         find_study([second])
+
+
+def run(*args):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["report", *map(str, args)])
+    return ended.value.code
+
+
+def test_report_command_writes_a_comparison_and_draws_it_again(dataset, capsys):
+    folders, out = pair(dataset, folds=(0, 1), npz=False), dataset / "out"
+    assert run(*folders, "--out", out, "--folds", "1", "--baseline", "nnUNetTrainerBoundary") == 0
+    said = capsys.readouterr()
+    assert (
+        f"Truth: {dataset / 'raw/Dataset001_Blocks/labelsTr'}" in said.err
+        and "has no probabilities" in said.err
+    )
+    assert "nnUNetTrainer against nnUNetTrainerBoundary" in said.out and "Not judged" in said.out
+    (out / "report.html").unlink()
+    assert run(out) == 0
+    assert (out / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["A"], "--out DIRECTORY is missing"),
+        (["A", "--out", "used"], "used exists and is not empty"),
+        (["A", "--out", "new", "--folds", "a"], "--folds takes numbers of folds such as 0,1, got 'a'"),
+        (["A", "--out", "new", "--truth", "nowhere"], "nowhere: no such folder"),
+        (["used", "--out", "new"], "used is a comparison; give it alone"),
+    ],
+)
+def test_report_command_refuses_in_one_line(dataset, monkeypatch, capsys, args, words):
+    monkeypatch.chdir(dataset)
+    (dataset / "used").mkdir()
+    (dataset / "used/comparison.json").write_text("{}")
+    (dataset / "A").symlink_to(trained(dataset, "nnUNetTrainer", folds=(0,)))
+    assert run(*args) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert words in said[-1] and not (dataset / "new").exists()

@@ -74,10 +74,11 @@ def conclusions(results: Results) -> str:
     runs = sum(len(method.runs) for method in results.methods)
     epochs = "/".join(str(e) for e in sorted({method.epochs for method in facts.methods if method.epochs}))
     unit = "patients" if len(set(results.units)) < len(results.cases) else "cases"
-    by_seed, seeds = ("seed by seed and ", "seeds and ") if facts.seeds else ("", "")
-    once = "" if facts.seeds else (
-        "Each fold was trained once: what another training of it would come to is not known. "
-    )  # fmt: skip
+    look = ": look at the false lesions at equal sensitivity" if len(results.thresholds) > 1 else ""
+    by_seed, seeds, once = "seed by seed and ", "seeds and ", ""
+    if not facts.seeds:
+        by_seed, seeds = "", ""
+        once = "Each fold was trained once: what another training of it would come to is not known. "
     return (
         f"{_over(results)}; {many(runs, 'run')}{f' of {epochs} epochs' if epochs else ''}, "
         f"{len(results.cases)} cases to test on. Differences are taken {by_seed}case by case. "
@@ -88,9 +89,9 @@ def conclusions(results: Results) -> str:
         f"this much training.{' No seed, epoch or case was picked by its result.' if facts.seeds else ''}\n"
         "What you may not conclude: that one loss is better than the other elsewhere, or after longer "
         "training; nor, where nothing is significant, that they are equal.\n"
-        "Fewer false lesions together with a lower sensitivity may only mean that less is predicted: look at "
-        "the false lesions at equal sensitivity. HD95 exists only where truth and prediction both hold a "
-        "lesion; penalised, it counts a miss or a false alarm as the image's diagonal. "
+        f"Fewer false lesions together with a lower sensitivity may only mean that less is predicted{look}. "
+        "HD95 exists only where truth and prediction both hold a lesion; penalised, it counts a miss or a "
+        "false alarm as the image's diagonal. "
         f"It is measured on {CONTOURS[results.contour]}."
     )
 
