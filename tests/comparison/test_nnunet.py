@@ -371,7 +371,7 @@ def test_report_command_writes_a_comparison_and_draws_it_again(dataset, capsys):
     [
         (["A"], "--out DIRECTORY is missing"),
         (["A", "--out", "used"], "used exists and is not empty"),
-        (["A", "--out", "new", "--folds", "a"], "--folds takes numbers of folds such as 0,1, got 'a'"),
+        (["A", "--out", "new", "--folds", "a"], "give numbers of folds such as 0,1, got 'a'"),
         (["A", "--out", "new", "--truth", "nowhere"], "nowhere: no such folder"),
         (["used", "--out", "new"], "used is a comparison; give it alone"),
     ],

@@ -4,14 +4,22 @@ from pathlib import Path
 
 import click
 
-from boundaryloss.commands.common import FOLDER, numbers, progress_bar
+from boundaryloss.commands.common import FOLDER, Numbers, examples, progress_bar
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "boundaryloss report nnUNetTrainer__nnUNetPlans__2d MyTrainer__nnUNetPlans__2d --out report",
+        "boundaryloss report results",
+    )
+)
 @click.argument("results", metavar="RESULTS...", type=FOLDER, nargs=-1, required=True)
 @click.option("--out", type=FOLDER, help="New directory for the report of nnU-Net's results.")
 @click.option("--baseline", help="The method that the others are held against.  [default: the first]")
-@click.option("--folds", help="Folds to compare, e.g. 0,1.  [default: those that all results have]")
+@click.option(
+    "--folds", type=Numbers(int, "numbers of folds such as 0,1"),
+    help="Folds to compare, e.g. 0,1.  [default: those that all results have]",
+)  # fmt: skip
 @click.option(
     "--truth", type=FOLDER,
     help="Folder of true labels.  [default: gt_segmentations or labelsTr, where nnU-Net keeps them]",
@@ -21,14 +29,15 @@ def report(
     results: tuple[Path, ...],
     out: Path | None,
     baseline: str | None,
-    folds: str | None,
+    folds: tuple[int, ...] | None,
     truth: Path | None,
     jobs: int,
 ) -> None:
-    """Compare RESULTS of nnU-Net in one report; or draw that of a comparison again.
+    """Draw one report of RESULTS of nnU-Net.
 
     RESULTS are nnU-Net's folders of trainers, nnUNet_results/DATASET/TRAINER__PLANS__CONFIGURATION, each with
-    the validation of its folds in it; or one directory that `compare` or `report` wrote.
+    the validation of its folds in it. Or give one directory that `compare` or `report` wrote: its report is
+    drawn again.
     """
     from boundaryloss.files import UserError, check_new, locked
 
@@ -42,12 +51,11 @@ def report(
     if out is None:
         raise click.UsageError("--out DIRECTORY is missing, for the report of nnU-Net's results")
     check_new(out)
-    chosen = numbers(folds, int, "--folds takes numbers of folds such as 0,1")
 
     from boundaryloss.comparison.nnunet.study import find_study
     from boundaryloss.comparison.nnunet.write import write_study
 
-    study = find_study(results, baseline=baseline, folds=chosen, truth=truth)
+    study = find_study(results, baseline=baseline, folds=folds, truth=truth)
     for line in (f"Truth: {study.truth}", *study.notes):
         click.echo(line, err=True)
     with locked(out):
