@@ -20,6 +20,7 @@ from boundaryloss.training.config import TrainConfig, read_config
 
 COMMANDS = (
     "demo",
+    "check",
     "train",
     "predict",
     "evaluate",
@@ -118,6 +119,8 @@ def test_train_predict_evaluate_in_turn(folder, capfd):
     assert results.startswith(f"results: {folder / 'run/summary.csv'}")
     assert following.startswith(f"next: boundaryloss predict {folder / 'run'} ")
     assert (folder / "run/cases.csv").read_text().splitlines()[1].startswith("p5_z0,3,")
+    assert run("check", folder / "data", "--from", folder / "run", "--labels", 3) == 2
+    assert "was trained with features = [4, 4, 4, 4, 4], not" in capfd.readouterr().err
     assert run("predict", folder / "run", folder / "data/images", "--out", folder / "predicted") == 0
     assert len(list((folder / "predicted").glob("*.png"))) == 6
     assert run("evaluate", folder / "predicted", folder / "data/masks", "--out", folder / "scores") == 0
@@ -178,6 +181,11 @@ def test_distmap_writes_a_map(folder):
             "cannot read the configuration",
         ),
         (("train", "{}/data", "--out", "{}/tiny.toml/run"), "cannot make the directory"),
+        (("check", "{}/nowhere"), "nowhere"),
+        (("check", "{}/data", "--config", "{}/typo.toml"), "unknown setting"),
+        (("check", "{}/data", "--from", "{}/data"), "holds no checkpoints"),
+        (("check", "{}/data", "--fold", "9"), "fold"),
+        (("check", "phantom", "--labels", "3"), "the phantom has its own labels"),
         (("predict", "{}/data", "{}/data", "--out", "{}/out"), "no checkpoints/last.ckpt"),
         (("evaluate", "{}/nowhere", "{}/data/masks", "--out", "{}/out"), "nowhere"),
         (("distmap", "{}/nowhere.png", "--out", "{}/map.tif"), "nowhere.png"),
@@ -261,6 +269,59 @@ def test_train_goes_on_where_it_was(folder, capfd):
     assert len((folder / "run/metrics.csv").read_text().splitlines()) == 4
     assert run("train", folder / "data", "--out", folder / "run", "--seed", 3, "--resume") == 2
     assert "begun with seed = 0, not 3" in capfd.readouterr().err
+
+
+def files(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_check_says_what_train_would_find_and_writes_nothing(folder, capfd):
+    before = files(folder)
+    options = ("--labels", 3, "--test-prefix", "p5", "--config", folder / "tiny.toml")
+    assert run("check", folder / "data", *options) == 0
+    out, err = capfd.readouterr()
+    assert (files(folder), err) == (before, "")
+    assert out.splitlines() == [
+        "label 3: 384 voxels (6.2 %) in 6 of 6 cases",
+        "train: 5 cases of 5 patients, 5 objects",
+        "test: 1 case of 1 patient, 1 object",
+        "validation = 0.1 of the training cases is no whole patient: there will be no best.ckpt",
+        "basicunet: sees whole slices; a voxel is 1 x 1 mm; channels: 1",
+        "epochs: 100 of 1 steps with batches of 8",
+        "memory for the cases: 0.0307 MB",
+        f"no fault found; next, with the same options: boundaryloss train {folder / 'data'} --out RUN",
+    ]
+
+
+def test_check_lists_every_fault(folder, capfd):
+    (folder / "data/images/p1_z0.png").write_bytes(b"no picture")
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(folder / "data/masks/p2_z0.png")
+    arguments = ("check", folder / "data", "--test-prefix", "p5", "--labels", 4)
+    assert run(*arguments) == 2
+    out, err = capfd.readouterr()
+    lines = err.splitlines()
+    assert out == "" and len(lines) == 3 and all(line.startswith("boundaryloss: ") for line in lines)
+    assert "p1_z0.png" in lines[0] and "p2_z0.png" in lines[1] and "no label 4 to keep" in lines[2]
+    assert run(*arguments[:-2], "--skip-bad") == 0
+    out, err = capfd.readouterr()
+    assert "in 4 of 4 cases" in out and err.endswith("\n2 bad cases skipped\n")
+
+
+@pytest.mark.parametrize("cache", ["memory", "none", "kept"])
+def test_check_of_volumes_prepares_none(tmp_path, capfd, cache):
+    data = nnunet(tmp_path / "data")
+    settings = 'patch = [16, 16, 8]\nnetwork = "dynunet"\nfeatures = [4, 8, 8]\naccelerator = "cpu"\n'
+    (tmp_path / "c.toml").write_text(f'{settings}cache = "{cache}"\n')
+    before = files(tmp_path)
+    assert run("check", data, "--config", tmp_path / "c.toml") == 0
+    out, _ = capfd.readouterr()
+    assert files(tmp_path) == before and "dynunet: sees patches of 16 x 16 x 8 voxels; a voxel is " in out
+    words = {
+        "memory": "memory for the cases: ",
+        "none": "steps with",
+        "kept": "disc for the cases, in kept: ",
+    }
+    assert words[cache] in out.splitlines()[-2]
 
 
 def test_train_leaves_nothing_behind_when_the_data_are_bad(tmp_path):

@@ -17,7 +17,8 @@ require("train", "the command", "click")
 
 import click
 
-from boundaryloss.commands.common import examples
+from boundaryloss.commands.check import check
+from boundaryloss.commands.common import examples, say_error
 from boundaryloss.commands.compare import compare
 from boundaryloss.commands.convert import convert
 from boundaryloss.commands.demo import demo
@@ -33,7 +34,7 @@ STAYS = {  # after a signal
     "train": "; what was finished is on disk, --resume goes on with it",
     "compare": "; what was finished is on disk, the same command goes on with it",
 }
-COMMANDS = (demo, train, predict, evaluate, compare, report, convert, distmap, info, nnunet_path)
+COMMANDS = (demo, check, train, predict, evaluate, compare, report, convert, distmap, info, nnunet_path)
 
 
 class OneLineErrors(click.Group):
@@ -91,7 +92,7 @@ def main(args: list[str] | None = None) -> None:
     cls=OneLineErrors,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     invoke_without_command=True,
-    epilog=examples("boundaryloss demo", "boundaryloss train data --out run"),
+    epilog=examples("boundaryloss demo", "boundaryloss check data", "boundaryloss train data --out run"),
 )
 @click.version_option(package_name="boundaryloss", message="%(prog)s %(version)s")
 @click.pass_context
@@ -106,6 +107,5 @@ for command in COMMANDS:
 
 
 def _fail(message: str, status: int = 2) -> None:
-    """Print one line on stderr and exit."""
-    print(f"boundaryloss: {' '.join(message.split())}", file=sys.stderr)
+    say_error(message)
     sys.exit(status)

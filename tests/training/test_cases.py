@@ -302,4 +302,4 @@ def test_find_cases_refuses_images_that_would_be_scaled_differently(tmp_path):
     with pytest.raises(UserError, match=r"p6\.png: has other than 8-bit values, the others have 8-bit ones"):
         find_cases(tmp_path)
     assert find_cases(tmp_path, window=(0, 255)).num_classes == 2
-    assert find_cases(tmp_path, skip_bad=True).skipped
+    assert find_cases(tmp_path, on_bad=[].append).skipped

@@ -1,5 +1,6 @@
 """What several commands share: numbers, settings, the progress bar, what is skipped, the table of scores."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -30,6 +31,26 @@ class Numbers(click.ParamType):
 FOLDER = click.Path(path_type=Path)
 LABELS = Numbers(int, "whole numbers such as 3 or 1,3")
 SPACING = Numbers(float, "numbers such as 0.8,0.5")
+RUN_OPTIONS = (
+    click.option(
+        "--loss", help="ce, dice, gdl or dicece, each also with +boundary.  [default: gdl+boundary]"
+    ),
+    click.option("--seed", type=int, help="Of the first weights and the order of cases.  [default: 0]"),
+    click.option("--fold", type=int, help="Which fold to test on.  [default: 0]"),
+    click.option(
+        "--labels",
+        type=LABELS,
+        help="File values to keep as classes, e.g. 3 or 1,3; all others become background.",
+    ),
+    click.option("--test-prefix", multiple=True, help="Test on the names that begin so; may be repeated."),
+    click.option("--config", type=FOLDER, help="TOML file (see train --print-config); options win over it."),
+    click.option(
+        "--from", "begin_with", type=click.Path(resolve_path=True), help="Begin with the weights of this run."
+    ),
+    click.option(
+        "--skip-bad", is_flag=True, help="Leave bad cases out, named and counted, instead of stopping."
+    ),
+)
 SHOWN = (  # of the summary
     "label",
     "cases",
@@ -49,6 +70,13 @@ def examples(*lines: str) -> str:
     return "\n".join(["\b", "Examples:" if len(lines) > 1 else "Example:", *(f"  {line}" for line in lines)])
 
 
+def run_options(command: Any) -> Any:
+    """Give a command the options that decide whether data and settings go together."""
+    for option in reversed(RUN_OPTIONS):
+        command = option(command)
+    return command
+
+
 def read_settings(config: Path | None, **settings: Any) -> Any:
     """Read the settings of a run. The run to begin with is found beside the file that names it."""
     from boundaryloss.training.config import read_config
@@ -65,6 +93,18 @@ def check_source(data: str) -> None:
 
     if data != "phantom":
         read_layout(Path(data))
+
+
+def opening_lines(cases: Any, chosen: Any) -> Iterator[str]:
+    """Yield what to know of data and loss before training."""
+    from boundaryloss.training.config import TERMS
+
+    if chosen.loss in TERMS and cases.task.num_classes == 2:
+        yield (
+            f"{chosen.loss} alone, on one class, tends to an empty prediction: add a region loss, such as "
+            f"--loss gdl+{chosen.loss}"
+        )
+    yield from cases.census
 
 
 def print_summary(rows: Sequence[Any]) -> None:
@@ -111,22 +151,23 @@ def progress_bar(*, transient: bool = False) -> Iterator[Callable[[int, int, str
 
 
 @contextmanager
-def skipping(wanted: bool) -> Iterator[Callable[[str], None] | None]:
+def skipping(wanted: bool, *, visible: bool = True) -> Iterator[Callable[[str], None] | None]:
     """Give what is called for bad cases, if they are to be skipped; in the end count them."""
     problems: list[str] = []
 
     def on_bad(problem: str) -> None:
         problems.append(problem)
-        click.echo(f"skipped: {problem}", err=True)
+        if visible:
+            click.echo(f"skipped: {problem}", err=True)
 
     yield on_bad if wanted else None
-    if problems:
-        click.echo(count_skipped(len(problems)), err=True)
+    if problems and visible:
+        click.echo(f"{len(problems)} bad case{'s' if len(problems) > 1 else ''} skipped", err=True)
 
 
-def count_skipped(count: int) -> str:
-    """Say how many cases were left out."""
-    return f"{count} bad case{'s' if count > 1 else ''} skipped"
+def say_error(message: str) -> None:
+    """Print one line on stderr."""
+    print(f"boundaryloss: {' '.join(message.split())}", file=sys.stderr)
 
 
 def make_bar(*, visible: bool = True, transient: bool = False) -> Any:

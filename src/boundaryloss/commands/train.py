@@ -9,13 +9,14 @@ import click
 
 from boundaryloss.commands.common import (
     FOLDER,
-    LABELS,
     check_source,
-    count_skipped,
     examples,
     make_bar,
+    opening_lines,
     print_summary,
     read_settings,
+    run_options,
+    skipping,
 )
 
 
@@ -38,24 +39,11 @@ def _print_schema(context: click.Context, option: click.Parameter, wanted: bool)
 )
 @click.argument("data", type=click.Path(), required=False, metavar="DATA")
 @click.option("--out", type=FOLDER, help="New directory of the run.  [required]")
-@click.option("--loss", help="ce, dice, gdl or dicece, each also with +boundary.  [default: gdl+boundary]")
+@run_options
 @click.option("--epochs", type=int, help="How often the cases are seen.  [default: 100]")
-@click.option("--seed", type=int, help="Of the first weights and the order of cases.  [default: 0]")
-@click.option("--fold", type=int, help="Which fold to test on.  [default: 0]")
-@click.option(
-    "--labels",
-    type=LABELS,
-    help="File values to keep as classes, e.g. 3 or 1,3; all others become background.",
-)
-@click.option("--test-prefix", multiple=True, help="Test on the names that begin so; may be repeated.")
-@click.option("--config", type=FOLDER, help="TOML file (see --print-config); options win over it.")
-@click.option(
-    "--from", "begin_with", type=click.Path(resolve_path=True), help="Begin with the weights of this run."
-)
 @click.option("--devices", type=int, help="GPUs, or processes on the CPU, on each machine.  [default: 1]")
 @click.option("--nodes", type=int, help="Machines.  [default: 1]")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out; start it if there is none.")
-@click.option("--skip-bad", is_flag=True, help="Leave bad cases out, named and counted, instead of stopping.")
 @click.option("--print-config", is_flag=True, help="Print all settings as a file for --config, and stop.")
 @click.option(
     "--print-schema", is_flag=True, is_eager=True, expose_value=False, callback=_print_schema,
@@ -89,7 +77,6 @@ def train(
         raise click.MissingParameter(param_hint="'--out'", param_type="option")
 
     from boundaryloss.files import check_free, check_new, check_run, holds_json
-    from boundaryloss.training.config import TERMS
     from boundaryloss.training.processes import check_devices, is_first_process
 
     own, first = out / "config.toml", is_first_process()
@@ -107,24 +94,9 @@ def train(
     from boundaryloss.training.run import count_steps, load_data
     from boundaryloss.training.run import train as train_run
 
-    cases = load_data(
-        data,
-        chosen,
-        test_prefix=test_prefix or None,
-        split=split,
-        skip_bad=skip_bad,
-    )
-    if first and chosen.loss in TERMS and cases.task.num_classes == 2:
-        click.echo(
-            f"{chosen.loss} alone, on one class, tends to an empty prediction: add a region loss, such as "
-            f"--loss gdl+{chosen.loss}",
-            err=True,
-        )
-    for problem in cases.skipped if first else ():
-        click.echo(f"skipped: {problem}", err=True)
-    if cases.skipped and first:
-        click.echo(count_skipped(len(cases.skipped)), err=True)
-    for line in cases.census if first else ():
+    with skipping(skip_bad, visible=first) as on_bad:
+        cases = load_data(data, chosen, test_prefix=test_prefix or None, split=split, on_bad=on_bad)
+    for line in opening_lines(cases, chosen) if first else ():
         click.echo(line, err=True)
     bar = make_bar(visible=first)
     task = bar.add_task(chosen.loss, total=None if begun else count_steps(cases, chosen))

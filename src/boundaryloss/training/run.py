@@ -106,9 +106,17 @@ def train(
     return summary
 
 
-def check_fit(data: RunData, config: TrainConfig) -> None:
-    """Raise a `UserError` if network or loss of `config` do not fit the data, as `train` would."""
-    SegmentationModule(config, data.task)
+def check_fit(data: RunData, config: TrainConfig, *, begun: bool = False) -> None:
+    """Raise a `UserError` if network or loss of `config` do not fit the data, as `train` would.
+
+    Args:
+        data: what to train and to test on.
+        config: how.
+        begun: whether the run to begin with is there, to be checked, too.
+    """
+    module = SegmentationModule(config, data.task)
+    if begun and config.begin_with:
+        begin_with(module, Path(config.begin_with), data)
 
 
 def count_steps(data: RunData, config: TrainConfig) -> int:

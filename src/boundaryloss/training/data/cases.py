@@ -20,7 +20,7 @@ from boundaryloss.files import (
     group_names,
     read_layout,
 )
-from boundaryloss.training.data.checks import Found, ct_windows, inspect
+from boundaryloss.training.data.checks import Found, OnBad, ct_windows, inspect
 from boundaryloss.training.data.decoded import Decoded
 from boundaryloss.training.data.split import TEST_SHARE, split_names
 
@@ -66,7 +66,7 @@ def find_cases(
     window: Sequence[float] | None = None,
     ignore: int | None = None,
     threshold: float | None = None,
-    skip_bad: bool = False,
+    on_bad: OnBad | None = None,
 ) -> Collection:
     """Find, check and split the cases of a dataset, of whichever layout.
 
@@ -89,7 +89,7 @@ def find_cases(
         window: Intensities that become 0 and 1. Default: for CT the range of its objects, else by image.
         ignore: File value of unlabelled voxels. Default: as nnU-Net's ``dataset.json`` says, else none.
         threshold: File values above it are the one class, of masks with grey edges. Default: they are labels.
-        skip_bad: Leave bad cases out, and name them in `Collection.skipped`, instead of raising an error.
+        on_bad: Gets a line about each bad case, which is left out; without it that is an error.
 
     Raises:
         UserError: what is wrong with the folder, a file, the labels or the split, and what to do.
@@ -122,8 +122,8 @@ def find_cases(
         layout,
         same_spacing=spacing is None,
         same_scale=window is None and not is_ct,
-        skip_bad=skip_bad,
         keep=keep,
+        on_bad=on_bad,
     )
     parts = [[by_name[name] for name in names if name in found] for names in (train, test)]
     for part, purpose in zip(parts, ("train", "test"), strict=True):

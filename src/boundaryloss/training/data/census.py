@@ -1,5 +1,6 @@
 """What a dataset has, in a few lines: interpolated masks, numbered objects and lost cases show there."""
 
+import math
 from collections.abc import Sequence
 
 from boundaryloss.files import Case, looks_void
@@ -13,6 +14,16 @@ SHOWN = 12  # classes
 def take_census(collection: Collection, config: TrainConfig) -> tuple[str, ...]:
     """Return lines on every class and on both sides of the split, then on what looks like a mistake."""
     return (*_classes(collection), *_sides(collection, config), *_doubts(collection, config))
+
+
+def held_bytes(collection: Collection, config: TrainConfig) -> int:
+    """Return how many bytes are kept from epoch to epoch: all slices, or the volumes to train on."""
+    slices = [] if collection.dimensions == 3 else collection.test
+    voxels = 0.0
+    for found in (collection.found[case.name] for case in (*collection.train, *slices)):
+        finer = math.prod(found.spacing) / math.prod(config.target_spacing or found.spacing)
+        voxels += math.prod(found.shape) * finer
+    return int(voxels * (collection.channels * 4 + 1))  # float32 and uint8
 
 
 def _classes(collection: Collection) -> list[str]:

@@ -22,6 +22,7 @@ from boundaryloss.files import (
 
 SAMPLES = 1000  # voxels of a case that its share in the window of a CT is taken from
 PERCENTILES = (0.5, 99.5)
+OnBad = Callable[[str], None]
 Keep = Callable[[Case, Sequence[np.ndarray], np.ndarray, Sequence[int]], None]  # images, labels, values
 
 
@@ -45,12 +46,18 @@ class Found:
 
 
 def inspect(
-    cases: Sequence[Case], layout: Layout, *, same_spacing: bool, same_scale: bool, skip_bad: bool, keep: Keep
+    cases: Sequence[Case],
+    layout: Layout,
+    *,
+    same_spacing: bool,
+    same_scale: bool,
+    keep: Keep,
+    on_bad: OnBad | None,
 ) -> tuple[dict[str, Found], list[str]]:
     """Return what each good case has, by name, and a line about each bad one; `keep` gets its arrays.
 
     Raises:
-        UserError: a case is bad and `skip_bad` is not given, or none is good.
+        UserError: a case is bad and there is no `on_bad` to be told so, or none is good.
     """
     found: dict[str, Found] = {}
     problems: list[str] = []
@@ -59,10 +66,11 @@ def inspect(
         try:
             check()
         except UserError as error:
-            if not skip_bad:
+            if on_bad is None:
                 raise
             found.pop(case.name, None)
             problems.append(str(error))
+            on_bad(problems[-1])
 
     for case in cases:
         attempt(case, lambda case=case: found.update({case.name: _inspect_case(case, layout, keep)}))

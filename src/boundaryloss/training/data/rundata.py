@@ -8,7 +8,8 @@ from pathlib import Path
 from boundaryloss.files import UserError
 from boundaryloss.training.config import TrainConfig
 from boundaryloss.training.data.cases import Collection, find_cases
-from boundaryloss.training.data.census import take_census
+from boundaryloss.training.data.census import held_bytes, take_census
+from boundaryloss.training.data.checks import OnBad
 from boundaryloss.training.data.patches import choose_patch, is_padded, training_shapes
 from boundaryloss.training.data.phantom import phantom
 from boundaryloss.training.data.slices import Slices
@@ -33,6 +34,7 @@ class RunData:
     filled: tuple[str, ...]  # names of the test cases that hold an object
     skipped: tuple[str, ...] = ()  # a line about each bad case
     census: tuple[str, ...] = ()  # lines on classes and split, to be printed before training
+    held: int = 0  # bytes, about, of what is kept from epoch to epoch, in memory or in a cache on disc
 
     @classmethod
     def from_collection(cls, collection: Collection, config: TrainConfig | None = None) -> "RunData":
@@ -59,6 +61,7 @@ class RunData:
             filled=tuple(name for name in test.names if collection.found[name].values & classes),
             skipped=collection.skipped,
             census=take_census(collection, config),
+            held=held_bytes(collection, config),
         )
 
     @classmethod
@@ -66,7 +69,8 @@ class RunData:
         """Take labelled slices, each of a patient of its own."""
         filled = [name for name, labels in zip(test.names, test.labels or (), strict=True) if labels.any()]
         patients = {name: name for name in (*train.names, *test.names)}
-        return cls(task, train, test, patients, tuple(filled))
+        held = sum(array.nbytes for part in (train, test) for array in (*part.images, *(part.labels or ())))
+        return cls(task, train, test, patients, tuple(filled), held=held)
 
     @classmethod
     def from_phantom(
@@ -87,9 +91,11 @@ def load_data(
     *,
     test_prefix: Sequence[str] | None = None,
     split: Path | None = None,
-    skip_bad: bool = False,
+    on_bad: OnBad | None = None,
 ) -> RunData:
     """Load the word `phantom`, or a folder of any layout that `find_cases` knows, as `config` wants it.
+
+    `on_bad` gets a line about each bad case, which is left out; without it that is an error.
 
     Raises:
         UserError: what is wrong with the data, or with the configuration for these data.
@@ -115,7 +121,7 @@ def load_data(
         ignore=config.ignore,
         threshold=config.threshold,
         split=split,
-        skip_bad=skip_bad,
+        on_bad=on_bad,
     )
     return RunData.from_collection(collection, config)
 
