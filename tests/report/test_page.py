@@ -158,6 +158,28 @@ def test_report_shows_only_losses_as_losses(tmp_path):
         assert float(after) > float(before)
 
 
+def test_report_of_many_pairs_is_folded_and_says_the_same_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("boundaryloss.report.page.MOST_DRAWN", 1)
+    monkeypatch.setattr("boundaryloss.report.page.MOST_OPEN", 1)
+    methods = {"base": None, "first": "base", "second": "base"}
+    out = write_made(tmp_path / "out", seeds=(0,), cases=2, methods=methods)
+    page = write_report(*found_in(out)).read_text(encoding="utf-8")
+    assert page.count('<details class="pair" >') == 2 and page.count('<details class="pair" open>') == 0
+    assert page.count("Figures are drawn for the first 1 of 2 pairs") == 1
+    assert page.count("worse ← → better") == page.count("Case by case") == 1
+    assert page.count("<td>false lesions at equal sensitivity</td>") == page.count("By lesion size") == 2
+    assert page.count("Not judged") == 1  # of both
+
+
+def test_report_is_written_whole_or_not_at_all(tmp_path):
+    out = write_made(tmp_path / "out", seeds=(0,), cases=2)
+    results, findings = found_in(out)
+    (out / "images.npz").write_bytes((out / "images.npz").read_bytes()[:-40])
+    with pytest.raises(UserError, match=r"images\.npz: missing or damaged"):
+        write_report(results, findings)
+    assert not any((out / name).exists() for name in ("report.html", "summary.csv", "tables"))
+
+
 @pytest.mark.parametrize(
     "name", ["run.json", "cases.csv", "operating_points.csv", "metrics.csv", "planes.npz"]
 )

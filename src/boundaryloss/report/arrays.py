@@ -20,7 +20,7 @@ class StoredArrays(Mapping[str, np.ndarray]):
 
     def __getitem__(self, name: str) -> np.ndarray:
         path = self._paths[name]
-        with reading_record(path), np.load(path, allow_pickle=False) as arrays:
+        with reading_record(path), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return arrays[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -36,7 +36,7 @@ def stored_in(path: Path, names: Sequence[str]) -> dict[str, Path]:
     Raises:
         UserError: it is missing or damaged, or lacks one.
     """
-    with reading_record(path), np.load(path, allow_pickle=False) as arrays:
+    with reading_record(path), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         if lacking := set(names) - set(arrays.files):
             raise ValueError(f"no {min(lacking)!r}")
     return dict.fromkeys(names, path)

@@ -24,7 +24,8 @@ def sensitivity_by_size(results: Results, pair: Sequence[Method], label: int) ->
         return None
     figure, axis = _against_size(400, lesions)
     centres = np.array([np.exp(np.log(lesions.size[group]).mean()) for group in groups])
-    ends = [" to ".join(map(size_text, np.unique(lesions.size[group])[[0, -1]].tolist())) for group in groups]
+    ends = [sorted({lesions.size[group].min(), lesions.size[group].max()}) for group in groups]
+    spans = [" to ".join(map(size_text, of_group)) for of_group in ends]
     for method in pair:
         found = np.stack([method.lesions[label][0][:, group].mean(axis=1) for group in groups])
         axis.fill_between(
@@ -34,8 +35,8 @@ def sensitivity_by_size(results: Results, pair: Sequence[Method], label: int) ->
             centres, mean := found.mean(axis=1), color=colour(method), linewidth=1.8, label=short(method)
         )
         texts = [
-            f"{method.name}: {share:.3f} of {len(group)} lesions, {between} {lesions.unit}"
-            for share, group, between in zip(mean, groups, ends, strict=True)
+            f"{method.name}: {share:.3f} of {len(group)} lesions, {span} {lesions.unit}"
+            for share, group, span in zip(mean, groups, spans, strict=True)
         ]
         dots(axis, centres, mean, texts, color=colour(method), markersize=6)
     axis.set(ylabel="lesion sensitivity", ylim=(-0.02, 1.02))
@@ -62,7 +63,8 @@ def dice_by_size(results: Results, pair: Sequence[Method], label: int) -> Figure
             for i in points
         ]
         dots(axis, lesions.size[points], gain[points], texts, color=shade, markersize=5, alpha=0.65)
-    axis.set(ylabel="Dice of the lesion, difference", ylim=(-1.02, 1.02))
+    reach = max(0.1, 1.1 * float(np.abs(gain).max()))
+    axis.set(ylabel="Dice of the lesion, difference", ylim=(-reach, reach))
     return figure
 
 

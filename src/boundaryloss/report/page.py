@@ -48,6 +48,7 @@ def write_report(results: Results, findings: Sequence[Finding]) -> Path:
         comparisons=len(findings),
         tables=[_table(results, label) for label in labels],
         pairs=pairs,
+        said=_said(pairs),
         open="open" if len(pairs) <= MOST_OPEN else "",
         most_drawn=MOST_DRAWN,
         most_lines=plots.MOST_LINES,
@@ -95,6 +96,14 @@ def _pair(
         "sizes": [[*group] for _, group in itertools.groupby(by_size, lambda finding: finding.size)],
         "figures": None,
     }
+
+
+def _said(pairs: Sequence[dict[str, Any]]) -> list[tuple[list[str], list[dict[str, Any]]]]:
+    """Return what is said, and of which pairs: once, if it is the same of several."""
+    said: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for pair in pairs:
+        said.setdefault(tuple(pair["sentences"]), []).append(pair)
+    return [([*sentences_of], alike) for sentences_of, alike in said.items()]
 
 
 def _figures(results: Results, shown: dict[str, Any], images: StoredArrays) -> dict[str, Any]:
