@@ -121,7 +121,10 @@ def test_train_predict_evaluate_in_turn(folder, capfd):
     assert (folder / "run/cases.csv").read_text().splitlines()[1].startswith("p5_z0,3,")
     assert run("check", folder / "data", "--from", folder / "run", "--labels", 3) == 2
     assert "was trained with features = [4, 4, 4, 4, 4], not" in capfd.readouterr().err
-    assert run("predict", folder / "run", folder / "data/images", "--out", folder / "predicted") == 0
+    arguments = ("predict", folder / "run", folder / "data/images", "--out", folder / "predicted", "--device")
+    assert run(*arguments, "cuda:99") == 2 and not (folder / "predicted").exists()
+    assert capfd.readouterr().err.startswith("boundaryloss: no device cuda:99 here; there is cpu")
+    assert run(*arguments, "cpu") == 0
     assert len(list((folder / "predicted").glob("*.png"))) == 6
     assert run("evaluate", folder / "predicted", folder / "data/masks", "--out", folder / "scores") == 0
     assert {"cases.csv", "summary.csv"} <= {path.name for path in (folder / "scores").iterdir()}

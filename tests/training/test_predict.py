@@ -8,6 +8,7 @@ from datasets import save, task
 from PIL import Image
 
 from boundaryloss.files.errors import UserError
+from boundaryloss.training import predict as module
 from boundaryloss.training.config import TrainConfig
 from boundaryloss.training.data.loaders import Loaders
 from boundaryloss.training.data.slices import Slices
@@ -56,6 +57,25 @@ def test_predict_names_an_image_with_other_channels(run, tmp_path):
     write_image(tmp_path / "images/rgb.png", (32, 32, 3))
     with pytest.raises(UserError, match=r"rgb\.png has 3 channel\(s\), .* trained on 1"):
         predict(run, tmp_path / "images", tmp_path / "out")
+
+
+def test_predict_takes_a_device_that_is_here(run, tmp_path, monkeypatch):
+    write_image(tmp_path / "images/a.png", (32, 32))
+    assert predict(run, tmp_path / "images", tmp_path / "out", device="cpu") == 1
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for device in ("cuda:2", "cuda:", "gpu", "xpu", "cpu:1", "", "cuda:-1", "cuda:0:0"):
+        with pytest.raises(UserError, match=f"no device {device} here; there is cpu, cuda:0, cuda:1"):
+            predict(run, tmp_path / "images", tmp_path / "none", device=device)
+    assert not (tmp_path / "none").exists()
+
+    def trainer(**options):
+        raise InterruptedError(options["accelerator"], options["devices"])
+
+    monkeypatch.setattr(module, "Trainer", trainer)
+    for device, chosen in {"cuda": ("cuda", 1), "cuda:1": ("cuda", [1]), None: ("cpu", 1)}.items():
+        with pytest.raises(InterruptedError) as asked:
+            predict(run, tmp_path / "images", tmp_path / str(device), device=device)
+        assert asked.value.args == chosen
 
 
 def test_predict_without_a_checkpoint(tmp_path):

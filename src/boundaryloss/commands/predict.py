@@ -32,6 +32,7 @@ from boundaryloss.commands.common import FOLDER, examples, progress_bar, skippin
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     help="Probability above which a voxel is the object, for one class or regions.  [default: 0.5]",
 )
+@click.option("--device", help="cpu, cuda, cuda:1 or mps.  [default: as in training, else the CPU]")
 @click.option("--probabilities", is_flag=True, help="Write probabilities/NAME.npz, too, as nnU-Net does.")
 @click.option(
     "--skip-bad", is_flag=True, help="Leave bad images out, named and counted, instead of stopping."
@@ -44,6 +45,7 @@ def predict(
     split: str | None,
     mirror: bool,
     threshold: float | None,
+    device: str | None,
     probabilities: bool,
     skip_bad: bool,
 ) -> None:
@@ -71,6 +73,7 @@ def predict(
             split=split,
             mirror=mirror,
             threshold=threshold,
+            device=device,
             probabilities=probabilities,
             on_bad=on_bad,
             on_note=functools.partial(click.echo, err=True),

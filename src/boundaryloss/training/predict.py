@@ -49,6 +49,7 @@ def predict(
     threshold: float | None = None,
     probabilities: bool = False,
     split: str | None = None,
+    device: str | None = None,
     on_bad: Callable[[str], None] | None = None,
     on_note: Callable[[str], None] = lambda line: None,
     progress: Progress = lambda done, total, text: None,
@@ -69,6 +70,7 @@ def predict(
         probabilities: write probabilities/NAME.npz, too: `probabilities`, float32 `(class, *space)` or
             `(region, *space)`, axes as in the file.
         split: `test` or `train`: predict only the images with the names of these cases of the run.
+        device: `cpu`, `cuda`, `cuda:1` or `mps`. None: the kind that the run was trained on, if it is here.
         on_bad: gets a line about each image that cannot be used, which is left out; without it that is an
             error.
         on_note: gets a line about images that the run was trained on, and about voxels of another size.
@@ -79,8 +81,11 @@ def predict(
 
     Raises:
         UserError: no usable checkpoint, no or unreadable images, another number of channels than in
-            training, runs that do not fit together, or a threshold outside 0 to 1 or for several classes.
+            training, runs that do not fit together, a threshold outside 0 to 1 or for several classes, or a
+            device that is not here.
     """
+    if device is not None:
+        check_device(device)
     if threshold is not None and not 0 < threshold < 1:
         raise UserError(f"threshold {threshold:g}: give a probability between 0 and 1, such as 0.3")
     runs = [runs] if isinstance(runs, Path) else list(runs)
@@ -113,8 +118,16 @@ def predict(
     if any(parts.values()):
         with atomic_write(out / "splits.json", "split") as file:
             file.write(json.dumps(parts, indent=1).encode())
-    _segment(module, config, good, _Writer(good, out, task, threshold, probabilities, progress))
+    _segment(module, config, good, _Writer(good, out, task, threshold, probabilities, progress), device)
     return len(good)
+
+
+def check_device(name: str) -> None:
+    """Raise a `UserError` that lists what there is, if the device `name` is not here."""
+    here = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    here += ["mps"] if torch.backends.mps.is_available() else []
+    if name not in here and f"{name}:0" not in here:
+        raise UserError(f"no device {name} here; there is {', '.join(here)}")
 
 
 def _merged_splits(runs: Sequence[Path]) -> dict[str, list[str]]:
@@ -126,17 +139,22 @@ def _merged_splits(runs: Sequence[Path]) -> dict[str, list[str]]:
 
 
 def _segment(
-    module: SegmentationModule, config: TrainConfig, cases: Sequence[Case], writer: Callback
+    module: SegmentationModule,
+    config: TrainConfig,
+    cases: Sequence[Case],
+    writer: Callback,
+    device: str | None,
 ) -> None:
     """Read, predict and write one image at a time, on the CPU if the GPU of the run is not here."""
+    kind, _, index = (device or "").partition(":")
     if module.task.image_axes == 3:
         images = FileGrid(Volumes(cases, module.task, config.target_spacing))
     else:
         images = _Images(cases, module.task)
     with quiet_lightning():
         trainer = Trainer(
-            accelerator="cpu" if config.accelerator == "cpu" else "auto",
-            devices=1,
+            accelerator=kind or ("cpu" if config.accelerator == "cpu" else "auto"),
+            devices=[int(index)] if index else 1,
             precision=config.precision,  # pyright: ignore[reportArgumentType]
             logger=False,
             callbacks=[writer],
