@@ -8,14 +8,16 @@ from comparisons import found_in
 from datasets import save, volume
 
 from boundaryloss import cli
+from boundaryloss.comparison.nnunet.cases import Case, judge
 from boundaryloss.comparison.nnunet.log import read_log
 from boundaryloss.comparison.nnunet.study import find_study
 from boundaryloss.comparison.nnunet.write import write_study
-from boundaryloss.files import UserError, read_labels
+from boundaryloss.files import UserError, read_labels, write_labels
 from boundaryloss.report.comparison import write_comparison
+from boundaryloss.report.findings import EQUAL, sentences
 from boundaryloss.report.page import write_report
 from boundaryloss.report.store import CaseScores, LesionScores, OperatingPoint, read_table
-from boundaryloss.scoring import case_metrics
+from boundaryloss.scoring import Pair, case_metrics
 
 SHAPE = (9, 8, 7)
 LABELS = {"background": 0, "rim": 1, "core": 2}
@@ -29,6 +31,7 @@ LOG = """\
 2026-09-30 23:58:09.123456: val_loss 0.25
 2026-09-30 23:58:09.123456: Pseudo dice [np.float32(0.5), np.float64(1.0), nan]
 2026-09-30 23:58:09.123456: Epoch time: 7.5 s
+2026-09-30 23:58:10.123456: Training done.
 """.replace("\n", " \n")  # as nnU-Net ends its lines
 
 
@@ -88,18 +91,22 @@ def pair(dataset, **options):
     ]
 
 
-def report(folders, out, jobs=1, **options):
+def compared(folders, out, **options):
+    """The study, the results and the findings."""
     study = find_study(folders, **options)
-    write_study(study, out, jobs=jobs)
-    results, findings = found_in(out)
-    write_comparison(results, findings)
-    page = write_report(results, findings).read_text(encoding="utf-8")
-    return study, results, findings, page
+    write_study(study, out)
+    return study, *found_in(out)
+
+
+def report(folders, out, **options):
+    """The study, the results and the page."""
+    study, results, findings = compared(folders, out, **options)
+    return study, results, write_report(results, findings).read_text(encoding="utf-8")
 
 
 def test_report_of_results_is_what_their_files_say(dataset):
     folders = pair(dataset)
-    study, results, _, page = report(folders, dataset / "out")
+    study, results, page = report(folders, dataset / "out")
     assert [method.name for method in results.methods] == ["nnUNetTrainer", "nnUNetTrainerBoundary"]
     assert results.cases == [f"c{index}" for index in range(6)] and not study.notes
     truth = read_labels(dataset / "raw/Dataset001_Blocks/labelsTr/c3.nii.gz")
@@ -119,34 +126,44 @@ def test_report_of_results_is_what_their_files_say(dataset):
     )
 
 
-def test_report_judges_by_folds_where_there_are_no_seeds(dataset):
-    *_, findings, page = report(pair(dataset), dataset / "out")
+def test_results_are_judged_by_folds_where_there_are_no_seeds(dataset):
+    _, results, findings = compared(pair(dataset), dataset / "out")
     assert {finding.verdict for finding in findings if finding.measure.key == "dice"} == {"not significant"}
+    write_comparison(results, findings)
     text = " ".join((dataset / "out/report.txt").read_text().split())
     assert "At least three folds and six cases are needed" in text and "seed" not in text
-    shutil.rmtree(dataset / "out")
-    *_, findings, page = report(pair(dataset), dataset / "out", folds=(0, 1))
+    _, results, findings = compared(pair(dataset), dataset / "less", folds=(0, 1))
     assert {finding.verdict for finding in findings} == {"not judged"}
-    assert "Not judged, with fewer than 3 folds or 6 cases or patients" in page
+    (said,) = sentences([findings[0]], results.repeated)
+    assert said == "Not judged, with fewer than 3 folds or 6 cases or patients: Dice."
 
 
-def test_report_reads_the_probabilities_of_its_grid(dataset):
-    *_, page = report(pair(dataset), dataset / "out")
+def test_probabilities_are_read_on_the_grid_of_the_file(dataset):
+    _, results, _ = compared(pair(dataset), dataset / "out")
     run = dataset / "out/runs/nnUNetTrainerBoundary__nnUNetPlans__3d_fullres-fold2"
     points = [
         p for p in read_table(run / "operating_points.csv", OperatingPoint) if p.name == "c5" and p.label == 1
     ]
     assert {p.dice for p in points if 0.15 < p.threshold < 0.75} == {1.0}
-    assert points[-1].lesions_found == 0 and "A shift of the operating point?" in page
-    assert "Not known: only label maps" not in page
+    assert points[-1].lesions_found == 0 and len(results.thresholds) == len(points)
+
+
+def test_judge_reads_the_probabilities_of_a_picture(tmp_path):
+    truth = np.zeros((6, 5), np.uint8)
+    truth[1:3, 2:4] = 1
+    pair = Pair("a", tmp_path / "a.png", tmp_path / "truth.png")
+    for path in (pair.prediction, pair.truth):
+        write_labels(path, truth, (0, 1))
+    np.savez(tmp_path / "a.npz", probabilities=np.stack([1 - 0.8 * truth, 0.8 * truth])[:, None])
+    judged = judge(Case(pair, (0, 1), None, True, None))
+    assert judged.rows[0].dice == 1 and {p.dice for p in judged.points if p.threshold < 0.75} == {1.0}
+    assert (judged.prediction == truth).all() and not judged.image.any()
 
 
 def test_report_without_probabilities_says_so(dataset):
-    study, results, findings, page = report(pair(dataset, npz=False), dataset / "out")
+    study, results, page = report(pair(dataset, npz=False, folds=(0,)), dataset / "out")
     assert results.thresholds.tolist() == [0.5] and "--npz" in study.notes[0] and study.notes[0] in page
-    assert "Not known: only label maps were judged" in page and "equal sensitivity" not in {
-        f.measure.title for f in findings
-    }
+    assert "Not known: only label maps were judged" in page and EQUAL.title not in page
     assert results.methods[0].points[1][0, 0, 0].tolist() == results.methods[0].columns[1].lesions[0].tolist()
 
 
@@ -158,7 +175,7 @@ def test_report_leaves_unlabelled_voxels_out(dataset):
     truth = read_labels(path)
     wrong = wrong_by_one(truth) != truth
     save(path, np.where(wrong, 3, truth).astype(np.uint8))
-    _, results, _, _ = report(folders, dataset / "out")
+    _, results, _ = compared(folders, dataset / "out")
     assert results.methods[0].columns[1].dice[0, 0] == results.methods[0].columns[2].dice[0, 0] == 1
     at_half = int(np.abs(results.thresholds - 0.5).argmin())
     assert results.methods[0].points[1][2, at_half, 0, 0] == 0  # no false lesion where nobody labelled
@@ -205,7 +222,7 @@ def test_log_goes_on_where_a_later_start_does(tmp_path):
         )
 
     (tmp_path / "training_log_2026_9_30_23_58_01.txt").write_text(says((0, 1.0), (1, 2.0), (2, 3.0)))
-    cut = says((1, 1e-05))[: -len("2026-09-30 23:58:09.123456: Epoch time: 7.5 s \n")]
+    cut, _, _ = says((1, 1e-05)).partition("2026-09-30 23:58:09.123456: Epoch time")
     (tmp_path / "training_log_2026_10_1_00_00_01.txt").write_text(cut)
     log = read_log(tmp_path)
     assert [epoch.loss for epoch in log.epochs] == [-1.0, -1e-05] and log.train_cases == 4
@@ -214,24 +231,31 @@ def test_log_goes_on_where_a_later_start_does(tmp_path):
         0.25,
         7.5,
     )
-    assert log.seconds is None and log.finished == "2026-09-30 23:58"
+    assert log.seconds is None and log.finished == "2026-09-30 23:58" and not log.ended
 
 
 def test_report_without_a_log_leaves_the_curves_out(dataset):
-    study, results, _, page = report(pair(dataset, log=None), dataset / "out")
+    study, results, page = report(pair(dataset, log=None, folds=(0,)), dataset / "out")
     assert "Learning curves" not in page and "minutes in all" not in page
     assert study.notes[0] in page and results.methods[0].runs[0].seconds is None
+
+
+def test_study_says_when_a_later_training_did_not_end(dataset):
+    folders = pair(dataset)
+    begun = LOG.replace("Training done.", "")
+    (folders[0] / "fold_1/training_log_2026_10_1_0_0_0.txt").write_text(begun)
+    (note,) = find_study(folders).notes
+    assert note.startswith("The last training of nnUNetTrainer did not end, says its log (fold 1)")
 
 
 def test_report_says_when_folds_were_trained_for_different_epochs(dataset):
     folders = pair(dataset)
     (folders[0] / "fold_1/training_log_2026_10_1_0_0_0.txt").write_text(LOG.replace("Epoch 0", "Epoch 1"))
-    study, results, _, page = report(folders, dataset / "out")
+    study, results, _ = compared(folders, dataset / "out")
     (note,) = study.notes
-    assert (
-        note.endswith("for different numbers of epochs: 1 (fold 0), 2 (fold 1), 1 (fold 2).") and note in page
-    )
-    assert "Learning curves" in page and results.facts.methods[0].epochs is None
+    assert note.endswith("for different numbers of epochs: 1 (fold 0), 2 (fold 1), 1 (fold 2).")
+    assert results.facts.methods[0].epochs is None
+    assert np.isnan(results.methods[0].histories[0].loss[1])
 
 
 def remove(path):
@@ -288,6 +312,8 @@ def repeat(folder):
         (repeat, "c0 is in the validation of another fold"),
         (write("fold_1/validation/c3.npz", b"damaged"), "c3.npz: cannot be read"),
         (probabilities(np.zeros((2, 7, 8, 9))), r"\(2, 7, 8, 9\) of a prediction with 3 classes"),
+        (probabilities(np.zeros((3, 9, 8, 7))), r"\(3, 9, 8, 7\) of a prediction with 3 classes"),
+        (probabilities(np.zeros(3)), r"\(3,\) of a prediction with 3 classes"),
         (probabilities(np.full((3, 7, 8, 9), np.nan)), "must lie between 0 and 1"),
         (probabilities(np.eye(3)[0][:, None, None, None] * np.ones((7, 8, 9))), "are not those of c3.nii.gz"),
     ],
@@ -352,7 +378,7 @@ def run(*args):
     return ended.value.code
 
 
-def test_report_command_writes_a_comparison_and_draws_it_again(dataset, capsys):
+def test_report_command_writes_a_comparison_and_draws_it_again(dataset, monkeypatch, capsys):
     folders, out = pair(dataset, folds=(0, 1), npz=False), dataset / "out"
     assert run(*folders, "--out", out, "--folds", "1", "--baseline", "nnUNetTrainerBoundary") == 0
     said = capsys.readouterr()
@@ -361,9 +387,10 @@ def test_report_command_writes_a_comparison_and_draws_it_again(dataset, capsys):
         and "has no probabilities" in said.err
     )
     assert "nnUNetTrainer against nnUNetTrainerBoundary" in said.out and "Not judged" in said.out
-    (out / "report.html").unlink()
-    assert run(out) == 0
     assert (out / "report.html").is_file()
+    drawn = []
+    monkeypatch.setattr("boundaryloss.commands.report.draw_report", drawn.append)
+    assert run(out) == 0 and drawn == [out]
 
 
 @pytest.mark.parametrize(

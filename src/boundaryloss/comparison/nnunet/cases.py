@@ -1,5 +1,6 @@
 """One prediction of nnU-Net -> its scores, and the plane of it that a page shows."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,7 @@ def judge(case: Case) -> Judged:
     _check_labels(prediction, case.pair.prediction, {*case.classes})
     _check_labels(truth, case.pair.truth, {*case.classes, case.ignore})
     known = np.ones(truth.shape, bool) if case.ignore is None else truth != case.ignore
-    index = np.zeros(max(case.classes) + 1, np.uint8)
+    index = np.zeros(max(case.classes) + 1, np.min_scalar_type(len(case.classes)))
     index[[*case.classes]] = range(len(case.classes))
     predicted, true = (index[array * known] for array in (prediction, truth))
     name, objects = case.pair.name, {label: (place,) for place, label in enumerate(case.classes) if place}
@@ -89,21 +90,28 @@ def _read_probabilities(case: Case, predicted: np.ndarray) -> np.ndarray:
     path = probabilities_of(case.pair.prediction)
     again = "validate again with nnUNetv2_train ... --val --npz"
     with reading(path), np.load(path, allow_pickle=False) as arrays:
-        found = arrays["probabilities"].astype(np.float32)
-    if found.ndim < 3 or len(found) != len(case.classes) or found[0].size != predicted.size:
+        found = arrays["probabilities"].astype(np.float32, copy=False)
+    classes, *space = found.shape or (0,)
+    space = space[::-1] if is_nifti(case.pair.prediction) else space
+    if classes != len(case.classes) or _thick(space) != _thick(predicted.shape):
         raise UserError(
             f"{path}: probabilities {found.shape} of a prediction with {len(case.classes)} classes and "
             f"{predicted.shape} voxels; {again}"
         )
     if is_nifti(case.pair.prediction):
-        found = np.moveaxis(found, range(1, found.ndim), range(found.ndim - 1, 0, -1))
-    found = found.reshape(len(case.classes), *predicted.shape)
+        found = found.transpose(0, *range(found.ndim - 1, 0, -1))
+    found = found.reshape(classes, *predicted.shape)
     if not (found.min() >= 0 and found.max() <= 1):
         raise UserError(f"{path}: probabilities must lie between 0 and 1; {again}")
     own = np.take_along_axis(found, predicted[None].astype(np.intp), 0)[0]
     if (own < found.max(axis=0) - ROUNDING).any():
         raise UserError(f"{path}: are not those of {case.pair.prediction.name}; {again}, or remove all .npz")
     return found
+
+
+def _thick(shape: Sequence[int]) -> list[int]:
+    """Return a shape without the axis that a slice has in nnU-Net and not in its file."""
+    return [size for size in shape if size > 1]
 
 
 def _only_point(row: CaseScores) -> OperatingPoint:

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from boundaryloss.files import (
     Description,
@@ -68,7 +68,8 @@ class Trained:
                 "... --val, or give other --folds"
             )
         try:
-            judged = [Path(case["prediction_file"]).name for case in read_json(summary)["metric_per_case"]]
+            paths = [case["prediction_file"] for case in read_json(summary)["metric_per_case"]]
+            judged = [PureWindowsPath(path).name for path in paths]  # which takes both kinds of slashes
         except (KeyError, TypeError):
             raise UserError(f"{summary}: is no summary of nnU-Net; validate again with --val") from None
         if missing := [name for name in judged if not (summary.parent / name).is_file()]:
@@ -102,7 +103,7 @@ def find_trained(folder: Path) -> Trained:
     folder = Path(folder).resolve()
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give nnU-Net's folder of a trainer")
-    matches = (re.fullmatch(r"fold_(\d+)", path.name) for path in folder.iterdir() if path.is_dir())
+    matches = (re.fullmatch(r"fold_(0|[1-9]\d*)", path.name) for path in folder.iterdir() if path.is_dir())
     folds = sorted(int(match[1]) for match in matches if match)
     if not folds:
         everything = (

@@ -33,6 +33,7 @@ class Log:
     epochs: list[Epoch]
     train_cases: int | None
     finished: str | None
+    ended: bool  # whether the newest training came to its end
 
     @property
     def seconds(self) -> float | None:
@@ -44,6 +45,7 @@ def read_log(fold: Path) -> Log:
     """Read all logs of a fold: nnU-Net begins one at every start, and --c repeats epochs."""
     said: dict[int, dict[str, float]] = {}
     train_cases = finished = None
+    ended = True
     for path in sorted(fold.glob("training_log_*.txt"), key=_begun):
         current: dict[str, float] = {}
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -51,15 +53,17 @@ def read_log(fold: Path) -> Log:
                 continue
             finished, text = match.groups()
             if found := EPOCH.match(text):
-                number = int(found[1])
+                number, ended = int(found[1]), False
                 for later in [epoch for epoch in said if epoch >= number]:  # of a start that was given up
                     del said[later]
                 current = said.setdefault(number, {})
             elif found := SPLIT.match(text):
                 train_cases = int(found[1])
+            elif text == "Training done.":
+                ended = True
             current |= {name: _number(found[1]) for name in SAID if (found := SAID[name].match(text))}
     done = [epoch for epoch, values in said.items() if "loss" in values]
-    return Log(_epochs(said, max(done, default=-1) + 1), train_cases, finished)
+    return Log(_epochs(said, max(done, default=-1) + 1), train_cases, finished, ended)
 
 
 def _epochs(said: Mapping[int, Mapping[str, float]], count: int) -> list[Epoch]:

@@ -157,7 +157,12 @@ def _about_epochs(results: Sequence[Result]) -> list[str]:
         counts = {fold: len(log.epochs) for fold, log in result.logs.items()}
         if without := [str(fold) for fold, count in counts.items() if not count]:
             said.append(f"{result.name} has no training_log_*.txt with epochs for fold {', '.join(without)}.")
-        elif len({*counts.values()}) > 1:
+        if begun := [str(fold) for fold, log in result.logs.items() if not log.ended]:
+            said.append(
+                f"The last training of {result.name} did not end, says its log (fold {', '.join(begun)}): "
+                "the predictions may be those of an earlier one."
+            )
+        if len({*counts.values()} - {0}) > 1:
             epochs = ", ".join(f"{count} (fold {fold})" for fold, count in counts.items())
             said.append(f"The folds of {result.name} were trained for different numbers of epochs: {epochs}.")
     return said
