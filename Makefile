@@ -8,6 +8,7 @@
 # make bench  times the distance maps beside those of other packages
 # make bench-metrics   times the distances between contours beside those of other packages
 # make bench-evaluate  times `evaluate` beside the reading of its files
+# make bench-report    times the report of 300 runs, and says how large its page is
 # make test-frameworks  trains and predicts with nnU-Net, and with smp, in an environment of its own
 # make test-gpu bench-gpu  tests and times the kernels on the GPU; with a Python of your own:
 #             make test-gpu bench-gpu INSTALLED= BIN=/path/to/bin
@@ -20,7 +21,7 @@ FRAMEWORKS := build/frameworks
 INSTALLED := $(VENV)/.installed
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo docs test test-slow test-without-native test-frameworks test-gpu test-levels test-sanitized check lint bench bench-gpu bench-metrics bench-evaluate clean
+.PHONY: demo docs test test-slow test-without-native test-frameworks test-gpu test-levels test-sanitized check lint bench bench-gpu bench-metrics bench-evaluate bench-report clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -92,6 +93,9 @@ bench-metrics: $(INSTALLED)
 
 bench-evaluate: $(INSTALLED)
 	$(BIN)/python benchmarks/bench_evaluate.py
+
+bench-report: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_report.py
 
 docs: $(INSTALLED)
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env docs build/docs

@@ -72,6 +72,7 @@ def test_read_results_takes_lesions_in_any_order(out):
             "its true lesions are not those that cases.csv",
         ),
         ("lesions.csv", ",10.0,", ",11.0,", "its true lesions have other sizes than those of another run"),
+        ("lesions.csv", ",100.0,", ",,", "a true lesion has no size"),
         ("lesions.csv", "missed", "mist", "'outcome': 'mist' is none of found, missed, false"),
     ],
 )

@@ -33,7 +33,7 @@ class LesionTable:
     size: np.ndarray
     found: np.ndarray
     dice: np.ndarray
-    unit: str
+    unit: str  # mm² or mm³
 
 
 def read_lesions(path: Path, seed: int, tested: np.ndarray, place: Mapping[str, int]) -> LesionTable:
@@ -56,7 +56,10 @@ def read_lesions(path: Path, seed: int, tested: np.ndarray, place: Mapping[str, 
             np.array(columns["dice"], float),
         )
         true = (array[outcome != "false"] for array in arrays)
-        return LesionTable(path, seed, tested, *true, unit="mm²" if flat else "mm³")
+        table = LesionTable(path, seed, tested, *true, unit="mm²" if flat else "mm³")
+        if not (table.size > 0).all():
+            raise ValueError("a true lesion has no size")
+    return table
 
 
 def indices(values: Sequence[Any], place: Mapping[Any, int], what: str) -> list[int]:
@@ -86,8 +89,9 @@ def match_lesions(
     """
     case = np.repeat(np.arange(len(counts)), counts)
     number = np.arange(len(case)) - (np.cumsum(counts) - counts)[case] + 1
-    lesions = Lesions(case, number, np.full(len(case), np.nan), methods[0][0].unit)
-    scores = [np.full((2, seeds, len(case)), np.nan, np.float32) for _ in methods]
+    unit = max(run.unit for runs in methods for run in runs)  # a run without any lesion knows none
+    lesions = Lesions(case, number, np.full(len(case), np.nan), unit)
+    scores = [np.full((2, seeds, len(case)), np.nan) for _ in methods]
     for runs, of_method in zip(methods, scores, strict=True):
         for run in runs:
             with reading_record(run.path):

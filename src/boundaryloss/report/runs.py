@@ -28,6 +28,7 @@ from boundaryloss.report.store import (
 )
 
 Columns = Any  # the columns of cases.csv by the names of `CaseScores`, each an array (seed, case)
+Rows = Mapping[str, Sequence[Any]]  # the columns of a table, by their names
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def read_runs(folders: Sequence[Path], facts: ComparisonRecord) -> Runs:
     """
     cases, seeds = list(facts.groups), [*(facts.seeds or [None])]
     place, shape = {case: index for index, case in enumerate(cases)}, (len(seeds), len(cases))
-    columns = {label: _columns(CaseScores, shape) for label in facts.labels}
+    columns = {label: _columns(shape) for label in facts.labels}
     # A study of hundreds of runs has millions of operating points.
     points = {label: np.zeros((3, len(facts.thresholds), *shape), np.int32) for label in facts.labels}
     runs = Runs(columns, points)
@@ -74,13 +75,10 @@ def read_runs(folders: Sequence[Path], facts: ComparisonRecord) -> Runs:
     return runs
 
 
-def _columns(kind: type, shape: tuple[int, ...]) -> Any:
-    """Return an object with an array of nan for every field of `kind` that is a number."""
-    names = [field.name for field in fields(kind) if field.type not in (str, Contour)]
+def _columns(shape: tuple[int, ...]) -> Columns:
+    """Return an object with an array of nan for every column of cases.csv that has numbers."""
+    names = [column.name for column in fields(CaseScores) if column.type not in (str, Contour)]
     return SimpleNamespace(**{name: np.full(shape, np.nan) for name in names})
-
-
-Rows = Mapping[str, Sequence[Any]]
 
 
 def _fill_columns(

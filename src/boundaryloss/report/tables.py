@@ -38,9 +38,10 @@ def write_tables(results: Results, findings: Sequence[Finding], sizes: Sequence[
     }
     for name, rows in tables.items():
         path = folder / f"{name}.csv"
-        path.unlink(missing_ok=True)  # of an earlier report, which may have had more to say
         if written := [*rows]:
             write_csv(path, written)
+        else:
+            path.unlink(missing_ok=True)  # of an earlier report, which had more to say
 
 
 def _summary(results: Results, findings: Sequence[Finding]) -> Rows:
