@@ -95,7 +95,7 @@ FRAMEWORKS = {
     },
     "comparison": {"numpy", "torch"},
     "commands": {"click", "rich"},
-    "commands.work": {"matplotlib", "monai", "nibabel", "numpy", "scipy", "tifffile", "torch"},
+    "commands.work": {"matplotlib", "monai", "nibabel", "numpy", "onnx", "scipy", "tifffile", "torch"},
     "scoring": {"numpy", "scipy", "torch"},
     "report": {"jinja2", "matplotlib", "numpy", "rich", "scipy"},
 }

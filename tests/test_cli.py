@@ -26,6 +26,7 @@ COMMANDS = (
     "evaluate",
     "compare",
     "report",
+    "export",
     "convert",
     "distmap",
     "info",

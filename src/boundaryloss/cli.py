@@ -24,6 +24,7 @@ from boundaryloss.commands.convert import convert
 from boundaryloss.commands.demo import demo
 from boundaryloss.commands.distmap import distmap
 from boundaryloss.commands.evaluate import evaluate
+from boundaryloss.commands.export import export
 from boundaryloss.commands.info import info
 from boundaryloss.commands.nnunet_path import nnunet_path
 from boundaryloss.commands.predict import predict
@@ -34,7 +35,20 @@ STAYS = {  # after a signal
     "train": "; what was finished is on disk, --resume goes on with it",
     "compare": "; what was finished is on disk, the same command goes on with it",
 }
-COMMANDS = (demo, check, train, predict, evaluate, compare, report, convert, distmap, info, nnunet_path)
+COMMANDS = (
+    demo,
+    check,
+    train,
+    predict,
+    evaluate,
+    compare,
+    report,
+    export,
+    convert,
+    distmap,
+    info,
+    nnunet_path,
+)
 
 
 class OneLineErrors(click.Group):
