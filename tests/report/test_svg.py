@@ -74,7 +74,7 @@ def test_learning_curves_of_runs_that_differ_in_length():
 
 
 @pytest.mark.parametrize(("count", "points"), [(150, 150), (200, 200), (201, 101), (1000, 200)])
-def test_learning_curves_of_many_epochs_are_averaged(monkeypatch, count, points):
+def test_learning_curves_of_many_epochs_are_averaged(count, points):
     drawn = {}
     axis = SimpleNamespace(
         fill_between=lambda x, low, high, **style: drawn.update(x=x, low=low, high=high),
