@@ -10,7 +10,7 @@ the largest resident size of the whole process, which the study is made outside 
 
 Predicted before the first run: reading takes 15 s, two thirds of it in the operating points; the tests 10 s;
 the page 15 s and 1.5 MB. Measured on a busy machine: reading takes 21 s, the tests 7 s, the page 13 s and
-1.96 MB; the figures of a pair are larger than thought (140 kB), half of that dots with names and pictures.
+1.96 MB; the figures of a pair are larger than thought (180 kB, a third of it pictures).
 """
 
 import argparse

@@ -14,7 +14,7 @@ from boundaryloss.report.results import Method
 from boundaryloss.report.svg import METHODS, MUTED, PIXEL, as_svg
 
 DASHES = ("-", (0, (3, 2)))
-MOST_EPOCHS = 200  # of a line; more are averaged
+MOST_EPOCHS = 100  # of a line; more are averaged
 TOGETHER, MOST_FIGURES = len(METHODS), 3  # methods in a figure, each in a colour of its own
 
 
