@@ -56,6 +56,11 @@ def test_read_results_takes_lesions_in_any_order(out):
         ("cases.csv", "case1,2,", "case1,3,", "the label 3 is not in comparison.json"),
         ("cases.csv", "case1,", "other,", "the case 'other' is not in comparison.json"),
         ("cases.csv", ",faces,", ",faces,1,", "a row has more cells than there are columns"),
+        ("cases.csv", ",3,2,", ",3,4,", "'lesions_found': impossible in row 1"),
+        ("cases.csv", ",3,2,", ",3,2,-1", "'false_lesions': impossible in row 1"),
+        ("cases.csv", "case1,2,", "case1,2,1", "'dice': impossible in row 4"),
+        ("cases.csv", ",3.0,3.0,0,", ",3.0,nan,0,", "'hd95_penalised_mm': impossible in row 1"),
+        ("operating_points.csv", ",3,1,1,", ",3,-1,1,", "'lesions_found': impossible in row 3"),
         ("operating_points.csv", "case0,1,0.1,", "case0,1,0.5,", "a row is there twice"),
         (
             "operating_points.csv",
@@ -113,6 +118,13 @@ def test_read_results_refuses_a_run_without_a_plane(out):
         np.savez(out / RUN / "planes.npz", **{name: a for name, a in arrays.items() if name != "case2"})
     with pytest.raises(UserError, match=r"planes.npz: missing or damaged \(no 'case2'\)"):
         read_results(out)
+
+
+def test_write_report_refuses_pictures_that_do_not_fit(out):
+    with np.load(out / RUN / "planes.npz") as arrays:
+        np.savez(out / RUN / "planes.npz", **{name: array[:-1] for name, array in arrays.items()})
+    with pytest.raises(UserError, match=r"the pictures of case\d do not fit together"):
+        write_report(*found_in(out))
 
 
 def test_write_report_without_every_table_of_lesions_says_so(out):

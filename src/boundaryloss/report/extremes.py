@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from boundaryloss.files import UserError
 from boundaryloss.report.plots import case_dice, case_picture
 from boundaryloss.report.results import Method, Results
 
@@ -30,8 +31,13 @@ def extreme_cases(
         for i in chosen:
             name = results.cases[i]
             masks = [images[f"truth/{name}"] == index, *(method.planes[name] == index for method in pair)]
+            planes = [images[f"image/{name}"], *masks]
+            if len({plane.shape for plane in planes}) > 1 or planes[0].ndim != 2:
+                raise UserError(
+                    f"{results.out}: the pictures of {name} do not fit together; run the comparison again"
+                )
             window = _window(masks)
-            image, truth, *predictions = (array[window] for array in (images[f"image/{name}"], *masks))
+            image, truth, *predictions = (plane[window] for plane in planes)
             cases.append(
                 {
                     "name": name,

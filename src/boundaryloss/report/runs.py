@@ -29,6 +29,7 @@ from boundaryloss.report.store import (
 
 Columns = Any  # the columns of cases.csv by the names of `CaseScores`, each an array (seed, case)
 Rows = Mapping[str, Sequence[Any]]  # the columns of a table, by their names
+COUNTS = ("lesions", "lesions_found", "false_lesions")
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,17 @@ def _fill_columns(
     """Fill in the rows of cases.csv, and return which cases they are about."""
     label, case = _indices(rows["label"], columns, "label"), _indices(rows["name"], place, "case")
     tested = _check_whole(run, case, len(columns), label * len(place) + case)
+    numbers = {
+        name: np.array(rows[name], float) for name in vars(next(iter(columns.values())))
+    }  # None is nan
+    _check_counts(*(numbers[name] for name in COUNTS))
+    dice, penalised = numbers["dice"], numbers["hd95_penalised_mm"]
+    _check(np.isfinite(penalised) & (penalised >= 0), "hd95_penalised_mm")
+    _check(((dice >= 0) & (dice <= 1)) | (numbers["lesions"] == 0), "dice")
     for index, table in enumerate(columns.values()):
         at = label == index
         for name, column in vars(table).items():
-            column[seed, case[at]] = np.array(rows[name], float)[at]  # None is nan
+            column[seed, case[at]] = numbers[name][at]
     return tested
 
 
@@ -107,7 +115,8 @@ def _fill_points(
     level = _indices(rows["threshold"], thresholds, "threshold")
     which = (label * len(thresholds) + level) * len(place) + case
     _check_whole(run, case, len(points) * len(thresholds), which)
-    counts = np.array([rows[name] for name in ("lesions", "lesions_found", "false_lesions")], np.int32)
+    counts = np.array([rows[name] for name in COUNTS], np.int32)
+    _check_counts(*counts)
     for index, array in enumerate(points.values()):
         at = label == index
         array[:, level[at], seed, case[at]] = counts[:, at]
@@ -128,6 +137,16 @@ def _check_whole(run: RunRecord, case: np.ndarray, each: int, which: np.ndarray)
     if len(np.unique(which)) < len(which):
         raise ValueError("a row is there twice")
     return tested
+
+
+def _check_counts(lesions: np.ndarray, found: np.ndarray, false: np.ndarray) -> None:
+    _check((found >= 0) & (found <= lesions), "lesions_found")
+    _check(false >= 0, "false_lesions")
+
+
+def _check(possible: np.ndarray, name: str) -> None:
+    if not possible.all():
+        raise ValueError(f"{name!r}: impossible in row {int(possible.argmin()) + 1}")
 
 
 def _read_history(path: Path) -> Any:
