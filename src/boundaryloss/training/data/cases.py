@@ -128,7 +128,7 @@ def find_cases(
     parts = [[by_name[name] for name in names if name in found] for names in (train, test)]
     for part, purpose in zip(parts, ("train", "test"), strict=True):
         if not part:
-            raise UserError(f"{folder}: no good case left to {purpose} on; the first problem: {problems[0]}")
+            raise UserError(f"{folder}: no good case left to {purpose} on")
     learned = [found[case.name] for case in parts[0]]
     common = tuple(np.median([case.spacing for case in learned], axis=0).tolist())
     if spacing is not None:

@@ -75,7 +75,7 @@ def inspect(
     for case in cases:
         attempt(case, lambda case=case: found.update({case.name: _inspect_case(case, layout, keep)}))
     if not found:
-        raise UserError(f"{layout.folder}: no good case is left; the first problem: {problems[0]}")
+        raise UserError(f"{layout.folder}: no good case is left")
     usual = {
         "channels": _most_common([f.channels for f in found.values()]),
         "axes": _most_common([len(f.shape) for f in found.values()]),
