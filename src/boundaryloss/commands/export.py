@@ -17,7 +17,7 @@ from boundaryloss.commands.common import FOLDER, examples
 def export(run: Path, out: Path, checkpoint: str) -> None:
     """Write the network of a RUN as an ONNX file.
 
-    It takes images of any size that the network can halve, float32 (batch, channel, *space), and gives
+    It takes images of any size that the network can halve, float32 `(batch, channel, *space)`, and gives
     logits. What `predict` does before and after it stands in the metadata of the file, as JSON under the
     key `boundaryloss`: axes, spacing, scaling, patch, labels.
     """
