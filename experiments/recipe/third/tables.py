@@ -30,6 +30,7 @@ MEASURES = {  # which way is better, digits, numerator and denominator
 }
 MOVED = {"HD95 at equal sens.": (-1, 1), "false at 85-100 %, in %": (-1, 0)}
 DRAWN = ("lesion F1", "HD95 pen.", "Dice", "sensitivity")
+CONTROLS = {"log": "log, no distance", "log, lesions": "log, lesions, no distance"}
 COLOURS = {"GDL": "#0072b2", "DiceCE": "#d55e00"}
 Columns = dict[str, np.ndarray]  # each (threshold, seed, unit)
 
@@ -95,6 +96,14 @@ class Found:
         return self.low * self.high > 0
 
 
+def differ(base: Columns, own: Columns) -> dict[str, Found | float]:
+    """One method against another, both at the threshold .5."""
+    found = {
+        title: difference(np.stack(of(base)), np.stack(of(own))) for title, (_, _, of) in MEASURES.items()
+    }
+    return {title: Found(np.array(one.by_seed), one.low, one.high) for title, one in found.items()}
+
+
 def compare(name: str, experiment: Experiment, seeds: list[int]) -> dict[str, dict[str, Found | float]]:
     """By method and measure: the baselines' values, and the others' differences from them."""
     columns = {method.name: read(name, experiment, method, seeds) for method in experiment.methods}
@@ -108,9 +117,10 @@ def compare(name: str, experiment: Experiment, seeds: list[int]) -> dict[str, di
                 cells[title] = float(ratio(np.stack(of(own))).mean())
             continue
         base = half[method.baseline]
-        for title, (_, _, of) in MEASURES.items():
-            one = difference(np.stack(of(base)), np.stack(of(own)))
-            cells[title] = Found(np.array(one.by_seed), one.low, one.high)
+        cells |= differ(base, own)
+        form = method.name.partition(" + ")[2]
+        if (control := f"{method.baseline} + {CONTROLS.get(form)}") in half:
+            found[f"{method.name} (against its control)"] = differ(half[control], own)
         if len(columns[method.name]["cases"]) > 1:
             shares, _ = resample(len(seeds), base["cases"].shape[1])
             for title, values in moved(columns[method.baseline], columns[method.name]).items():
@@ -143,7 +153,7 @@ def print_table(experiment: Experiment, seeds: list[int], found: dict[str, dict[
 
 def draw_set(row: list[Axes], title: str, found: dict[str, dict[str, Found | float]]) -> None:
     """A panel for each measure: the differences of every method, beside both baselines."""
-    names = list(dict.fromkeys(method.partition(" + ")[2] for method in found))[1:]
+    names = list(dict.fromkeys(method.partition(" + ")[2] for method in found if "(" not in method))[1:]
     for axes, measure in zip(row, DRAWN, strict=True):
         for offset, (baseline, colour) in zip((-0.14, 0.14), COLOURS.items(), strict=True):
             for place, name in enumerate(names):

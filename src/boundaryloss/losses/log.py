@@ -67,8 +67,8 @@ class LogBoundaryLoss(MapLoss):
     Raises:
         TypeError, ValueError: as `BoundaryLoss`; also a `saturation` that is not positive and finite.
 
-    There is no such form in the official code, and no such balance. An exploratory study singled the balance
-    out: see "When it helps" in the documentation.
+    There is no such form in the official code, and no such balance. What they gain: see "When it helps" in
+    the documentation.
 
     Example:
         >>> import math
