@@ -72,7 +72,7 @@ class TrainConfig:
     loss_options: Mapping[str, Any] = Field(
         default_factory=dict,
         description="Arguments of the part that is given by its import path, for instance "
-        '`{"softmax": true, "to_onehot_y": true}`.',
+        "`{ softmax = true, to_onehot_y = true }`.",
     )
     form: Literal["linear", "log"] = Field(
         default="linear",
@@ -93,7 +93,7 @@ class TrainConfig:
     )
     weighting_options: Mapping[str, float] = Field(
         default_factory=dict,
-        description='Arguments of `weighting`, for instance `{"step": 0.02}`. `ratio` trains the region loss '
+        description="Arguments of `weighting`, for instance `{ step = 0.02 }`. `ratio` trains the region loss "
         "alone for two thirds of the run, and then has a `ramp` of a fifth of the rest, unless `start` and "
         "`ramp` are given, in epochs.",
     )
