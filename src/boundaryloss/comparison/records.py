@@ -73,7 +73,7 @@ def write_images(experiment: Experiment, out: Path, data: list[RunData]) -> None
 def _names(path: Path) -> set[str]:
     """Return the names in an .npz file; nothing if it is missing or damaged, for then it is made again."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name for name, _ in arrays.items()}  # reads them all
     except Exception:  # zip, zlib and NumPy each have their own error for damaged bytes
         return set()

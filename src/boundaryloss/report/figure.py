@@ -17,7 +17,7 @@ INK, MUTED = "#22262b", "#6b7280"
 def draw_figure(out: Path) -> Path:
     """Draw `out`/slices.npz as `out`/demo.png."""
     facts = read_record(out / COMPARISON, ComparisonRecord)
-    with np.load(out / "slices.npz", allow_pickle=False) as arrays:
+    with (out / "slices.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         names, images, truths = arrays["names"], arrays["image"], arrays["truth"]
         predictions, maps = arrays["predictions"], arrays["signed_distance"]
     names_of_methods = [method.name for method in facts.methods]

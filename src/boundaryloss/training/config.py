@@ -93,9 +93,9 @@ class TrainConfig:
     )
     weighting_options: Mapping[str, float] = Field(
         default_factory=dict,
-        description="Arguments of `weighting`, for instance `{ step = 0.02 }`. `ratio` trains the region loss "
-        "alone for two thirds of the run, and then has a `ramp` of a fifth of the rest, unless `start` and "
-        "`ramp` are given, in epochs.",
+        description="Arguments of `weighting`, for instance `{ step = 0.02 }`. `ratio` trains the region "
+        "loss alone for two thirds of the run, and then has a `ramp` of a fifth of the rest, unless `start` "
+        "and `ramp` are given, in epochs.",
     )
     begin_with: str | None = Field(
         default=None,

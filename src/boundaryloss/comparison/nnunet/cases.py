@@ -89,7 +89,7 @@ def _read_probabilities(case: Case, predicted: np.ndarray) -> np.ndarray:
     """
     path = probabilities_of(case.pair.prediction)
     again = "validate again with nnUNetv2_train ... --val --npz"
-    with reading(path), np.load(path, allow_pickle=False) as arrays:
+    with reading(path), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         found = arrays["probabilities"].astype(np.float32, copy=False)
     classes, *space = found.shape or (0,)
     space = space[::-1] if is_nifti(case.pair.prediction) else space
