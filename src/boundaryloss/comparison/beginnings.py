@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from boundaryloss.comparison.experiment import Experiment, Run
+from boundaryloss.files import atomic_write, read_json
 from boundaryloss.schedules import GradientRatio
 from boundaryloss.training.checkpoints import BEST, LAST, PREVIOUS, AtomicCheckpointIO, read_checkpoint
 from boundaryloss.training.config import TERMS, TrainConfig, as_dict, imported_parts
 
 OF_THE_TERM = ("form", "balance_lesions", "saturation", "weighting", "weighting_options")
 DEFAULT = TrainConfig()
+BEGINNING = "beginning.json"  # in a run that goes on from one
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,17 @@ def is_begun(run: Path) -> bool:
     return any((run / "checkpoints" / name).exists() for name in (LAST, PREVIOUS))
 
 
-def go_on_from(beginning: Path, run: Path, config: TrainConfig) -> None:
-    """Give a run the epochs of `beginning`; last.ckpt comes last, for with it the run is begun."""
+def shared_epochs(run: Path) -> int:
+    """Return how many epochs of a run are those of a beginning."""
+    path = run / BEGINNING
+    return read_json(path)["epochs"] if path.exists() else 0
+
+
+def go_on_from(beginning: Path, run: Path, config: TrainConfig, epochs: int) -> None:
+    """Give a run the `epochs` of `beginning`; last.ckpt comes last, for with it the run is begun."""
     shutil.copytree(beginning / "tensorboard", run / "tensorboard", dirs_exist_ok=True)
+    with atomic_write(run / BEGINNING, "record") as file:
+        file.write((json.dumps({"name": beginning.name, "epochs": epochs}) + "\n").encode())
     for name in (BEST, LAST):
         if not (beginning / "checkpoints" / name).exists():  # without a validation share nothing is best
             continue

@@ -206,6 +206,11 @@ def _read_methods(path: Path, tables: Any, train: Mapping[str, Any]) -> tuple[Me
         if isinstance(run := settings.get("begin_with"), str):
             settings["begin_with"] = str((path.parent / run).resolve())
         config = from_dict(settings, where)
+        if config.devices * config.nodes > 1:
+            raise UserError(
+                f"{where}: each run of a comparison has one device; leave devices and nodes at 1, and train "
+                "several runs at a time with --jobs, --shard or --cluster"
+            )
         methods.append(Method(name, config, baseline if baseline != name else None))
         if not methods[-1].slug or methods[-1].slug in [method.slug for method in methods[:-1]]:
             raise UserError(f"{where}: its name gives no directory of its own; use other letters")

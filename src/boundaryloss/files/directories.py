@@ -1,4 +1,4 @@
-"""The directory that a command writes: new or its own, and for one command at a time."""
+"""The directory that a command writes: new or its own, for one command or its parts at a time."""
 
 import json
 from collections.abc import Iterator
@@ -10,16 +10,21 @@ from filelock import FileLock, Timeout
 from boundaryloss.files.errors import UserError
 
 LOCK = ".lock"
+PATIENCE = 1.0  # seconds; parts that start at once look for others by the same files
 
 
-def check_new(out: Path) -> None:
+def check_new(out: Path, *, or_with: str | None = None) -> None:
     """Refuse a directory that holds something, or that cannot be made; write nothing.
+
+    Args:
+        out: the directory.
+        or_with: a file that says whose directory it is; with it, it may hold anything.
 
     Raises:
         UserError: nothing may be overwritten.
     """
     try:
-        used = any(not path.name.startswith(".") for path in out.iterdir())  # what a kill left unfinished
+        names = {path.name for path in out.iterdir() if not path.name.startswith(".")}  # a kill leaves these
     except FileNotFoundError:
         above = next(parent for parent in out.absolute().parents if parent.exists())
         if above.is_dir():
@@ -27,7 +32,7 @@ def check_new(out: Path) -> None:
         raise UserError(f"cannot make the directory {out}: {above} is a file") from None
     except OSError as error:
         raise UserError(f"cannot make the directory {out}: {error.strerror}") from None
-    if used:
+    if names and or_with not in names:
         raise UserError(f"{out} exists and is not empty; give a new directory with --out, or remove this one")
 
 
@@ -61,44 +66,61 @@ def prepare_directory(out: Path) -> None:
 
 
 @contextmanager
-def locked(out: Path) -> Iterator[None]:
+def locked(out: Path, part: tuple[int, int] | None = None) -> Iterator[None]:
     """Keep other commands out of `out` while this one works there; a process that is killed lets go of it.
 
     The directory is made, and removed if nothing was written into it.
+
+    Args:
+        out: the directory.
+        part: which part of how many this command works at; those of the other parts may be at work, too.
 
     Raises:
         UserError: another command is at work there, or the directory cannot be made or written to.
     """
     made = [path for path in (out, *out.parents) if not path.exists()]
     _make(out)
-    lock = FileLock(out / LOCK, timeout=0)
+    mine, friends = (f"{LOCK}-{part[0]}-of-{part[1]}", f"-of-{part[1]}") if part else (LOCK, None)
     try:
-        lock.acquire()
-    except Timeout:
-        raise UserError(
-            f"{out} is in use by another command; wait for it, or give a new directory with --out"
-        ) from None
-    except OSError as error:
-        raise UserError(f"cannot write into the directory {out}: {error.strerror}") from None
-    try:
-        yield
+        with _held(out / mine):  # before looking for others: of two that start at once, one at least sees it
+            for other in list(out.glob(f"{LOCK}*")):
+                if other.name != mine and not (friends and other.name.endswith(friends)):
+                    with _held(other, PATIENCE):  # left behind by a kill
+                        pass
+            yield
     finally:
-        (out / LOCK).unlink(missing_ok=True)  # while it is held: who opened it meanwhile sees that it is gone
-        lock.release()
         for path in made:
             with suppress(OSError):  # holds something
                 path.rmdir()
 
 
-def check_free(out: Path) -> None:
+def check_free(out: Path, part: tuple[int, int] | None = None) -> None:
     """Refuse a directory in which another command is at work; write nothing.
 
     Raises:
         UserError: as `locked`.
     """
-    if (out / LOCK).exists():
-        with locked(out):
+    if any(out.glob(f"{LOCK}*")):
+        with locked(out, part):
             pass
+
+
+@contextmanager
+def _held(path: Path, patience: float = 0.0) -> Iterator[None]:
+    lock = FileLock(path, timeout=patience)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UserError(
+            f"{path.parent} is in use by another command; wait for it, or give a new directory with --out"
+        ) from None
+    except OSError as error:
+        raise UserError(f"cannot write into the directory {path.parent}: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # while it is held: who opened it meanwhile sees that it is gone
+        lock.release()
 
 
 def _make(out: Path) -> None:

@@ -12,12 +12,23 @@ from boundaryloss.files import UserError
 if TYPE_CHECKING:
     from boundaryloss.training.config import TrainConfig
 
+PLACES = (
+    *("RANK", "LOCAL_RANK", "NODE_RANK"),
+    *("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE"),
+)
+
 
 def is_first_process() -> bool:
     """Return whether this process is the one that writes; torchrun, Slurm and Lightning number them."""
     if "RANK" in os.environ:
         return os.environ["RANK"] == "0"
     return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+
+
+def leave_group() -> None:
+    """Forget the place that Slurm or another launcher gave this process among others: it trains by itself."""
+    for name in PLACES:
+        os.environ.pop(name, None)
 
 
 def launched(config: "TrainConfig") -> tuple[int, int]:
