@@ -93,7 +93,7 @@ FRAMEWORKS = {
         "tomli_w",
         "torch",
     },
-    "comparison": {"numpy", "torch"},
+    "comparison": {"distributed", "numpy", "torch"},
     "commands": {"click", "rich"},
     "commands.work": {"matplotlib", "monai", "nibabel", "numpy", "onnx", "scipy", "tifffile", "torch"},
     "scoring": {"numpy", "scipy", "torch"},
@@ -180,7 +180,7 @@ def test_doors_ask_for_all_that_their_rooms_import():
         asked = set(
             re.findall(r'"(\w+)"', " ".join(re.findall(r"require\((.*?)\)", door_of(room), re.DOTALL)))
         )
-        assert asked - {"train"} == FRAMEWORKS[room] - {"torch"}, room
+        assert asked - {"train"} == FRAMEWORKS[room] - {"distributed", "torch"}, room  # asked for where used
 
 
 def door_of(room):

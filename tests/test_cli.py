@@ -15,6 +15,7 @@ from PIL import Image
 
 from boundaryloss import cli
 from boundaryloss.commands.common import SHOWN, print_summary
+from boundaryloss.files import directories, locked
 from boundaryloss.training.callbacks import Steps
 from boundaryloss.training.config import TrainConfig, read_config
 
@@ -142,6 +143,39 @@ def test_compare_leaves_a_report_and_goes_on_where_it_was(folder, capfd):
 
 
 @pytest.mark.slow
+def test_compare_in_shards_is_reported_by_the_whole(folder, capfd, monkeypatch):
+    arguments = ("compare", folder / "two.toml", "--out", folder / "out")
+    assert run(*arguments, "--shard", "2/2") == 0
+    assert [path.name for path in (folder / "out/runs").iterdir()] == ["both-fold0-seed0"]
+    with locked(folder / "out", (2, 2)):
+        capfd.readouterr()
+        assert run(*arguments, "--shard", "1/2") == 0
+        assert capfd.readouterr().out.startswith("shard 1/2 is done; when all are")
+    assert not (folder / "out/report.html").exists()
+    monkeypatch.setattr("boundaryloss.comparison.parts.train", None)  # nothing is trained again
+    assert run(*arguments) == 0 and (folder / "out/report.html").exists()
+
+
+@pytest.mark.parametrize("part", [(1, 2), None])
+def test_compare_is_refused_where_another_is_at_work(folder, capfd, monkeypatch, part):
+    monkeypatch.setattr(directories, "PATIENCE", 0.0)
+    shard = ("--shard", "1/2") if part is None else ()
+    with locked(folder / "out", part):
+        assert run("compare", folder / "two.toml", "--out", folder / "out", *shard) == 2
+    err = capfd.readouterr().err
+    assert "out is in use by another command" in err and err.count("\n") == 1
+
+
+def test_compare_on_a_cluster_says_what_to_install(folder, capfd, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert run("compare", folder / "two.toml", "--out", folder / "out", "--cluster", "tcp://here:1") == 2
+    assert (
+        capfd.readouterr().err
+        == 'boundaryloss: --cluster needs distributed: pip install "boundaryloss[cluster]"\n'
+    )
+    assert not (folder / "out").exists()
+
+
 def test_compare_killed_takes_its_workers_with_it_and_goes_on(folder):
     text = (folder / "two.toml").read_text()
     (folder / "long.toml").write_text(text.replace("epochs = 1", "epochs = 100000"))
@@ -199,6 +233,10 @@ def test_distmap_writes_a_map(folder):
         (("compare", "{}/two.toml", "--out", "{}/tiny.toml/out"), "cannot make the directory"),
         (("compare", "{}/none.toml", "--out", "{}/out"), "cannot read the configuration"),
         (("compare", "{}/two.toml", "--out", "{}/out", "--jobs", "0"), "--jobs"),
+        (("compare", "{}/two.toml", "--out", "{}/out", "--shard", "3/2"), "give K/N, the K-th of N parts"),
+        (("compare", "{}/two.toml", "--out", "{}/out", "--shard", "0/2"), "such as 1/8, got '0/2'"),
+        (("compare", "{}/two.toml", "--out", "{}/out", "--shard", "1"), "got '1'"),
+        (("compare", "{}/two.toml", "--out", "{}/out", "--cluster", "x", "--jobs", "2"), "leave --jobs"),
         (("convert", "acdc", "{}/data", "{}/out"), "holds no case of acdc"),
         (("convert", "adcd", "{}/data", "{}/out"), "acdc"),
         (("demo", "--out", "{}"), "is not empty"),

@@ -136,7 +136,7 @@ def test_a_report_says_what_was_shared(shared):
 def test_run_experiment_goes_on_without_its_beginnings(shared, monkeypatch):
     folder, experiment, _ = shared
     shutil.rmtree(folder / "out/beginnings")
-    monkeypatch.setattr("boundaryloss.comparison.run.train", None)  # nothing is trained again
+    monkeypatch.setattr("boundaryloss.comparison.parts.train", None)  # nothing is trained again
     run_experiment(experiment, folder / "out")
 
 

@@ -74,6 +74,7 @@ def test_read_experiment_data_given_wins(tmp_path):
         ("labels = [3]", "seed = 3", "give seeds"),
         ('loss = "ce"', "labels = [3]", "labels is the same for all methods"),
         ('loss = "ce"', "seed = 3", "seed is the same for all methods"),
+        ("labels = [3]", "devices = 2", "each run of a comparison has one device"),
         ('methods."GDL + boundary"', 'methods."gdl "', "gives no directory of its own"),
         ('methods."GDL + boundary"', 'methods."+"', "gives no directory of its own"),
         ("[train]", "[train", "not valid TOML"),

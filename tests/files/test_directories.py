@@ -1,9 +1,12 @@
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
 
+from boundaryloss.files import atomic_write, directories
 from boundaryloss.files.directories import LOCK, check_free, check_new, locked, prepare_directory
 from boundaryloss.files.errors import UserError
 
@@ -33,6 +36,52 @@ def test_locked_holds_no_file_that_another_command_removed(tmp_path, monkeypatch
     assert not first
 
 
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(directories, "PATIENCE", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [((1, 2), (1, 2)), ((1, 2), None), (None, (1, 2)), ((1, 2), (2, 3)), ((2, 2), (1, 12))],
+)
+def test_locked_keeps_the_same_part_and_the_whole_out(tmp_path, impatient, first, second):
+    with locked(tmp_path / "out", first):
+        for claim in (check_free, lambda out, part: locked(out, part).__enter__()):
+            with pytest.raises(UserError, match="out is in use by another command; wait for it"):
+                claim(tmp_path / "out", second)
+    check_free(tmp_path / "out", second)
+    assert not (tmp_path / "out").exists()
+
+
+def test_locked_lets_the_other_parts_in_past_what_a_kill_left(tmp_path, impatient):
+    (tmp_path / "out").mkdir()
+    for name in (LOCK, f"{LOCK}-1-of-3", f"{LOCK}-2-of-2"):
+        (tmp_path / "out" / name).touch()
+    with locked(tmp_path / "out", (1, 2)), locked(tmp_path / "out", (2, 2)):
+        pass
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_parts_that_start_at_once_in_a_new_directory_all_get_in(tmp_path):
+    out, start, inside = tmp_path / "a/out", threading.Barrier(8), threading.Barrier(8)
+
+    def begin(number):
+        start.wait()
+        check_new(out, or_with="mine.json")
+        check_free(out, (number, 8))
+        with locked(out, (number, 8)):
+            check_new(out, or_with="mine.json")
+            with atomic_write(out / "mine.json", "record") as file:
+                file.write(b"{}")
+            (out / f"run{number}").mkdir()
+            inside.wait()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(begin, range(1, 9)))
+    assert len(list(out.iterdir())) == 9
+
+
 def test_locked_leaves_nothing_where_nothing_was_written(tmp_path):
     with locked(tmp_path / "a/b/out"):
         pass
@@ -60,4 +109,5 @@ def test_check_new_refuses_what_holds_something_and_writes_nothing(tmp_path):
         with pytest.raises(UserError, match=words):
             check_new(out)
     check_new(tmp_path / "a/b")
+    check_new(tmp_path, or_with="file")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

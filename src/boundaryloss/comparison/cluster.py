@@ -44,7 +44,7 @@ def connected(address: str | None) -> Iterator[Any]:
     logger.setLevel(logging.CRITICAL)  # of what goes wrong, one line is said at the end
     try:
         try:
-            client = Client(address, timeout=TIMEOUT, set_as_default=False)
+            client = Client(address, timeout=TIMEOUT)
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(
                 f"no Dask scheduler answers at {address} ({' '.join(str(error).split())}); start one with "
@@ -124,7 +124,7 @@ def train_on_cluster(client: Any, experiment: Experiment, out: Path, plan: Seque
             elif isinstance(part, Run):  # those of a beginning fail with it
                 failed.setdefault(reason.removeprefix(f"run {part.name}: "), []).append(part.name)
     if failed:
-        which = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in failed.items())
+        which = "; ".join(f"{', '.join(sorted(names))} ({reason})" for reason, names in failed.items())
         count = sum(map(len, failed.values()))
         raise UserError(
             f"{count} run{'s' * (count > 1)} failed: {which}. All others are done; the same command tries "
