@@ -28,7 +28,7 @@ def shards_of(experiment, count):
     return [find_plan(experiment, (number, count)) for number in range(1, count + 1)]
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7, 16, 40])
+@pytest.mark.parametrize("count", [2, 3, 7])
 def test_find_plan_gives_every_run_to_one_shard(experiment, count):
     runs = [run for mine, _ in shards_of(experiment, count) for run in mine]
     assert Counter(run.name for run in runs) == Counter(run.name for run in experiment.runs())
@@ -53,12 +53,9 @@ def test_find_plan_balances_epochs(experiment):
 
 
 def test_find_plan_shares_nothing_where_every_run_alone_ends_sooner(experiment):
-    plans = shards_of(experiment, 16)  # 14 epochs together, 10 alone
-    assert all(len(runs) == 1 and not beginnings for runs, beginnings in plans)
-
-
-def test_find_plan_leaves_shards_without_runs(experiment):
-    assert [len(runs) for runs, _ in shards_of(experiment, 18)] == [1] * 16 + [0, 0]
+    plans = shards_of(experiment, 18)  # 14 epochs together, 10 alone
+    assert [len(runs) for runs, _ in plans] == [1] * 16 + [0, 0]
+    assert not any(beginnings for _, beginnings in plans)
 
 
 def test_group_waits_for_beginnings_that_are_needed(experiment, tmp_path):
