@@ -143,7 +143,7 @@ def contents(out):
 def sleeping(folder, workers, seconds=1.0):
     """Seconds that the runs of an experiment take if each sleeps."""
     cluster.train_part = lambda source, out, part, beginning, on_step: time.sleep(seconds)
-    experiment = read_experiment(folder / "e.toml", "phantom")
+    experiment = read_experiment(folder / "e.toml")
     units = [(None, [run]) for _, unit in group(*find_plan(experiment)) for run in unit]
     options = {"processes": False, "threads_per_worker": 1, "dashboard_address": None}
     with (
