@@ -145,7 +145,7 @@ def sleeping(folder, workers, seconds=1.0):
     cluster.train_part = lambda source, out, part, beginning, on_step: time.sleep(seconds)
     experiment = read_experiment(folder / "e.toml")
     units = [(None, [run]) for _, unit in group(*find_plan(experiment)) for run in unit]
-    options = {"processes": False, "threads_per_worker": 1, "dashboard_address": None}
+    options = {"processes": False, "threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None}
     with (
         LocalCluster(n_workers=workers, **options) as started,
         cluster.connected(started.scheduler_address) as client,

@@ -31,7 +31,7 @@ weighting_options = { start = 1, ramp = 0 }
 
 @pytest.fixture(scope="module")
 def address():
-    options = {"processes": False, "threads_per_worker": 1, "dashboard_address": None}
+    options = {"processes": False, "threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None}
     with distributed.LocalCluster(n_workers=2, **options) as started:
         yield started.scheduler_address
 
