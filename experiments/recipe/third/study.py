@@ -22,6 +22,7 @@ import torch
 
 from boundaryloss.comparison.experiment import read_experiment
 from boundaryloss.comparison.run import run_experiment
+from boundaryloss.files import class_indices, read_toml
 from boundaryloss.files.read import read_label_map
 from boundaryloss.scoring import THRESHOLDS, case_metrics, operating_points
 from boundaryloss.training.predict import predict
@@ -40,12 +41,14 @@ def score(name: str, data: Path, run: Path, result: Path) -> None:
     """Predict what the run was tested on, and write the sums."""
     torch.set_num_threads(1)
     sums = defaultdict(lambda: np.zeros(len(COLUMNS)))
+    values = read_toml(run / "config.toml")["data"]["label_values"]
     with tempfile.TemporaryDirectory() as folder:
         predict(run, data, Path(folder) / "out", split="test", probabilities=True)
         for path in sorted((Path(folder) / "out/probabilities").glob("*.npz")):
             probabilities = np.load(path)["probabilities"]
             (mask,) = (data / "masks").glob(f"{path.stem}.*")
-            truth, spacing = read_label_map(mask)
+            labels, spacing = read_label_map(mask)
+            truth = class_indices(labels, values)
             unit = re.match(UNIT[name], path.stem)[1]
             for point in operating_points(probabilities, truth):
                 if point.threshold in AT[name]:
