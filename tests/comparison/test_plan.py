@@ -28,7 +28,7 @@ def shards_of(experiment, count):
     return [find_plan(experiment, (number, count)) for number in range(1, count + 1)]
 
 
-@pytest.mark.parametrize("count", [2, 3, 7])
+@pytest.mark.parametrize("count", [2, 3, 7, 40])
 def test_find_plan_gives_every_run_to_one_shard(experiment, count):
     runs = [run for mine, _ in shards_of(experiment, count) for run in mine]
     assert Counter(run.name for run in runs) == Counter(run.name for run in experiment.runs())
@@ -70,3 +70,7 @@ def test_group_waits_for_beginnings_that_are_needed(experiment, tmp_path):
         ("gdl-fold0-seed0-6", ["GDL + warm"]),
         (None, ["Dice"]),
     ]
+
+
+def test_find_plan_of_a_shard_too_many_has_no_run(experiment):
+    assert find_plan(experiment, (10**9, 10**9))[0] == []

@@ -74,6 +74,7 @@ def test_make_weighting_builds_what_is_named(weighting, options, expected):
         ({"epochs": True}, "epochs must be a whole number"),
         ({"learning_rate": float("nan")}, "learning_rate must be"),
         ({"seed": -1}, "seed must be greater than or equal to 0, got -1"),
+        ({"seed": 2**32}, "seed must be less than 4294967296, got 4294967296"),
         ({"halve_after": -1}, "halve_after must be greater than or equal to 0"),
         ({"halve_after": 5, "validation": 0}, "halve_after watches the validation share"),
         ({"halve_after": 5, "decay": True}, "choose one"),

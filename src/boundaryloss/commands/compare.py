@@ -17,7 +17,7 @@ class Shard(click.ParamType):
         """Read the text of the option."""
         number, _, count = value.partition("/")
         if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-            self.fail(f"give K/N, the K-th of N parts, such as 1/8, got {value!r}", param, ctx)
+            self.fail(f"give K/N, the K-th of N parts, K from 1 to N, such as 1/8, got {value!r}", param, ctx)
         return int(number), int(count)
 
 

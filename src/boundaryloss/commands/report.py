@@ -73,6 +73,7 @@ def draw_report(out: Path) -> None:
 
     results = read_results(out)
     findings = find_all(results)
+    page = write_report(results, findings)
     write_comparison(results, findings)
     print_verdicts(results, findings, plain_console())
-    click.echo(f"report: {write_report(results, findings)}")
+    click.echo(f"report: {page}")

@@ -112,10 +112,7 @@ def train(
     if first:
         print_summary(summary)
         click.echo(f"results: {out / 'summary.csv'}, and cases.csv, lesions.csv and pictures/ beside it")
-        click.echo(
-            f"next: boundaryloss predict {shlex.quote(str(out))} IMAGES --out LABELS, then evaluate LABELS "
-            "MASKS --out SCORES; compare EXPERIMENT.toml --out RESULTS trains several losses, seeds and folds"
-        )
+        click.echo(f"next: boundaryloss predict {shlex.quote(str(out))} IMAGES --out LABELS")
 
 
 def _read_own_config(path: Path, **settings: Any) -> Any:

@@ -184,7 +184,7 @@ def _reason(future: Any) -> str | None:
 
 
 def _address_in(path: Path) -> str:
-    content = read_json(path)
+    content = read_json(path) if holds_json(path) else None
     if not isinstance(content, dict) or not isinstance(content.get("address"), str):
         raise UserError(
             f"{path} is no scheduler file of Dask; give one, or an address such as tcp://host:8786"

@@ -28,7 +28,8 @@ def find_plan(
     alone = _share_out(group(runs, {}), count)
     if _longest(alone) < _longest(together):
         together, beginnings = alone, {}
-    mine = {run.name for _, unit in together[number - 1] for run in unit}
+    own = together[number - 1] if number <= len(together) else []  # there are more shards than units
+    mine = {run.name for _, unit in own for run in unit}
     return [run for run in runs if run.name in mine], beginnings
 
 
@@ -47,7 +48,7 @@ def not_begun(out: Path, beginnings: Mapping[str, Beginning]) -> dict[str, Begin
 
 
 def _share_out(units: Sequence[Unit], count: int) -> list[list[Unit]]:
-    shards: list[list[Unit]] = [[] for _ in range(count)]
+    shards: list[list[Unit]] = [[] for _ in range(min(count, len(units)))]  # the others get nothing
     for unit in sorted(units, key=_epochs, reverse=True):
         min(shards, key=_total).append(unit)
     return shards

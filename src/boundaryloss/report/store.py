@@ -361,10 +361,13 @@ def reading_record(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # json, csv, zip and NumPy each have their own for damaged bytes
+        again = "give the same `boundaryloss compare` again"
+        if path.name == RUN and not path.exists():
+            raise UserError(f"{path.parent}: the run is not finished; {again}") from error
+        if path.parent.parent.name == "runs":  # a finished run is left alone
+            again = f"remove {path.parent}, and {again}"
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(
-            f"{path}: missing or damaged ({reason}); remove its directory and run the comparison again"
-        ) from error
+        raise UserError(f"{path}: missing or damaged ({reason}); {again}") from error
 
 
 def _columns(head: Sequence[str], rows: Sequence[Sequence[str]], kind: type) -> dict[str, Sequence[Any]]:

@@ -50,6 +50,7 @@ Augment = Literal["flip", "rotate90", "scale", "intensity", "noise"]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
 Natural = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # torch, NumPy and Python take these alike
 
 
 @one_line_errors
@@ -125,7 +126,7 @@ class TrainConfig:
         description="Let the learning rate fall to zero over the run, as nnU-Net's: times (1 - epoch / "
         "epochs)^0.9.",
     )
-    seed: Natural = Field(
+    seed: Seed = Field(
         default=0,
         description="Of the network's first weights, of the order of the slices and of the validation share.",
     )
