@@ -170,7 +170,7 @@ def test_train_on_cluster_names_the_worker_that_does_not_fit(address, experiment
     [
         ("tcp://127.0.0.1:9", "no Dask scheduler answers at tcp://127.0.0.1:9"),
         ("nothing://here", "no Dask scheduler answers at nothing://here"),
-        ("none.json", "none.json: no such file"),
+        ("none.json", "none.json is no scheduler file of Dask"),
         ("list.json", "is no scheduler file of Dask; give one, or an address such as tcp://"),
     ],
 )
