@@ -49,7 +49,7 @@ MAY_IMPORT = {  # besides itself; downward in this list
         "training.settings",
         "training.data",
     },
-    "commands.work": {"extras", "files", "distance", "losses", "training"},
+    "commands.actions": {"extras", "files", "distance", "losses", "training"},
     "commands": {
         "extras",
         "files",
@@ -58,7 +58,7 @@ MAY_IMPORT = {  # besides itself; downward in this list
         "training.settings",
         "report",
         "comparison",
-        "commands.work",
+        "commands.actions",
     },
     "cli": {"extras", "signals", "files", "training.settings", "commands", "__main__"},
     "__main__": {"cli", "extras"},
@@ -95,7 +95,7 @@ FRAMEWORKS = {
     },
     "comparison": {"distributed", "numpy", "torch"},
     "commands": {"click", "rich"},
-    "commands.work": {"matplotlib", "monai", "nibabel", "numpy", "onnx", "scipy", "tifffile", "torch"},
+    "commands.actions": {"matplotlib", "monai", "nibabel", "numpy", "onnx", "scipy", "tifffile", "torch"},
     "scoring": {"numpy", "scipy", "torch"},
     "report": {"jinja2", "matplotlib", "numpy", "rich", "scipy"},
 }
@@ -122,8 +122,8 @@ def room_of(module):
     first, *rest = module.split(".")
     if module in ("report.store", "report.statistics"):
         return module
-    if module.startswith("commands.work"):
-        return "commands.work"
+    if module.startswith("commands.actions"):
+        return "commands.actions"
     if first != "training" or not rest:
         return first
     if rest[0] in SETTINGS:
@@ -176,7 +176,7 @@ def test_import_loads_torch_and_nothing_heavier():
 
 
 def test_doors_ask_for_all_that_their_rooms_import():
-    for room in ("files", "scoring", "report", "training", "comparison", "commands", "commands.work"):
+    for room in ("files", "scoring", "report", "training", "comparison", "commands", "commands.actions"):
         asked = set(
             re.findall(r'"(\w+)"', " ".join(re.findall(r"require\((.*?)\)", door_of(room), re.DOTALL)))
         )
@@ -186,7 +186,7 @@ def test_doors_ask_for_all_that_their_rooms_import():
 def door_of(room):
     if room == "commands":
         return (ROOT / "cli.py").read_text() + (ROOT / "commands/common.py").read_text()
-    modules = "*.py" if room == "commands.work" else "__init__.py"  # `info` needs less than the others
+    modules = "*.py" if room == "commands.actions" else "__init__.py"  # `info` needs less than the others
     return "".join(path.read_text() for path in ROOT.joinpath(*room.split(".")).glob(modules))
 
 

@@ -7,7 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from boundaryloss.commands.work.convert import convert
+from boundaryloss.commands.actions.convert import convert
 from boundaryloss.comparison.experiment import read_experiment
 from boundaryloss.files.errors import UserError
 from boundaryloss.files.read import read_image, read_labels

@@ -6,7 +6,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from boundaryloss.commands.work.distmap import write_distance_map
+from boundaryloss.commands.actions.distmap import write_distance_map
 from boundaryloss.files.errors import UserError
 from boundaryloss.files.nifti import same_grid
 from boundaryloss.files.write import write_labels
@@ -25,7 +25,7 @@ def labels(tmp_path):
 def undrawn(monkeypatch):
     """A picture takes two seconds."""
     monkeypatch.setattr(
-        "boundaryloss.commands.work.distmap.draw_distance_map", lambda file, *_: file.write(b"picture")
+        "boundaryloss.commands.actions.distmap.draw_distance_map", lambda file, *_: file.write(b"picture")
     )
 
 
@@ -81,12 +81,12 @@ def test_write_distance_map_leaves_nothing_half_written(labels, tmp_path, undraw
 
 
 def test_write_distance_map_draws_the_largest_of_many_labels(tmp_path, monkeypatch):
-    monkeypatch.setattr("boundaryloss.commands.work.distmap.PANELS", 2)
+    monkeypatch.setattr("boundaryloss.commands.actions.distmap.PANELS", 2)
     classes = np.zeros((12, 12), int)
     for label in range(1, 8):
         classes[label, : label % 4 + 1] = label
     write_labels(tmp_path / "labels.png", classes)
-    with patch("boundaryloss.commands.work.distmap._draw_panel") as panel:
+    with patch("boundaryloss.commands.actions.distmap._draw_panel") as panel:
         write_distance_map(tmp_path / "labels.png", tmp_path / "map.tif")
     assert tifffile.imread(tmp_path / "map.tif").shape == (7, 12, 12)
     masks = [call.args[2] for call in panel.call_args_list]

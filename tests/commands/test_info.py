@@ -9,7 +9,7 @@ from elsewhere import device_of, sound_kernels
 
 import boundaryloss
 from boundaryloss import cli
-from boundaryloss.commands.work import info
+from boundaryloss.commands.actions import info
 from boundaryloss.distance.extension import native_code
 
 

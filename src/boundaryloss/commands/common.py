@@ -31,6 +31,13 @@ class Numbers(click.ParamType):
 FOLDER = click.Path(path_type=Path)
 LABELS = Numbers(int, "whole numbers such as 3 or 1,3")
 SPACING = Numbers(float, "numbers such as 0.8,0.5")
+CHECKPOINT = click.option(
+    "--checkpoint",
+    type=click.Choice(["last", "best"]),
+    default="last",
+    show_default=True,
+    help="The last epoch, or the best on the validation share.",
+)
 RUN_OPTIONS = (
     click.option(
         "--loss", help="ce, dice, gdl or dicece, each also with +boundary.  [default: gdl+boundary]"

@@ -20,7 +20,7 @@ def convert(dataset: str, source: Path, out: Path) -> None:
 
     check_new(out)
 
-    from boundaryloss.commands.work.convert import convert as convert_data
+    from boundaryloss.commands.actions.convert import convert as convert_data
 
     with locked(out), progress_bar() as progress:
         count = convert_data(dataset, source, out, progress=progress)

@@ -21,7 +21,7 @@ def demo(out: Path, seeds: int) -> None:
 
     check_new(out)
 
-    from boundaryloss.commands.work.first_look import first_look
+    from boundaryloss.commands.actions.first_look import first_look
 
     first_look(click.echo)
 

@@ -42,7 +42,7 @@ def distmap(
 
     A picture of it lies beside it.
     """
-    from boundaryloss.commands.work.distmap import write_distance_map
+    from boundaryloss.commands.actions.distmap import write_distance_map
 
     picture = write_distance_map(
         labels, out, contour=contour, spacing=spacing, keep=keep, threshold=threshold

@@ -4,16 +4,13 @@ from pathlib import Path
 
 import click
 
-from boundaryloss.commands.common import FOLDER, examples
+from boundaryloss.commands.common import CHECKPOINT, FOLDER, examples
 
 
 @click.command(epilog=examples("boundaryloss export run --out model.onnx"))
 @click.argument("run", type=FOLDER)
 @click.option("--out", type=FOLDER, required=True, help="ONNX file (.onnx) to write.")
-@click.option(
-    "--checkpoint", type=click.Choice(["last", "best"]), default="last", show_default=True,
-    help="The last epoch, or the best on the validation share.",
-)  # fmt: skip
+@CHECKPOINT
 def export(run: Path, out: Path, checkpoint: str) -> None:
     """Write the network of a RUN as an ONNX file.
 
@@ -25,7 +22,7 @@ def export(run: Path, out: Path, checkpoint: str) -> None:
 
     check_run(run, checkpoint)
 
-    from boundaryloss.commands.work.export import export as export_network
+    from boundaryloss.commands.actions.export import export as export_network
 
     export_network(run, out, checkpoint=checkpoint)
     click.echo(out)

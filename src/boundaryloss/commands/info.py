@@ -11,7 +11,7 @@ def info() -> None:
 
     Paste it into the report of an issue.
     """
-    from boundaryloss.commands.work.info import report
+    from boundaryloss.commands.actions.info import report
 
     for line in report():
         click.echo(line)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from boundaryloss.commands.common import FOLDER, examples, progress_bar, skipping
+from boundaryloss.commands.common import CHECKPOINT, FOLDER, examples, progress_bar, skipping
 
 
 @click.command(
@@ -17,10 +17,7 @@ from boundaryloss.commands.common import FOLDER, examples, progress_bar, skippin
 @click.argument("runs", metavar="RUN...", type=FOLDER, nargs=-1, required=True)
 @click.argument("images", type=FOLDER)
 @click.option("--out", type=FOLDER, required=True, help="New directory for the label files.")
-@click.option(
-    "--checkpoint", type=click.Choice(["last", "best"]), default="last", show_default=True,
-    help="The last epoch, or the best on the validation share.",
-)  # fmt: skip
+@CHECKPOINT
 @click.option(
     "--split", type=click.Choice(["test", "train"]), help="Only these cases of the run.  [default: all]"
 )
