@@ -74,7 +74,7 @@ $(FRAMEWORKS)/.installed: pyproject.toml constraints.txt CMakeLists.txt $(wildca
 
 test-gpu: $(INSTALLED)
 	@$(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || { echo "no GPU: torch.cuda.is_available() is False in $(BIN)/python"; exit 1; }
-	$(BIN)/python -m pytest -q tests/distance/test_cuda.py tests/distance/test_components.py tests/losses/test_fused.py
+	$(BIN)/python -m pytest -q tests/distance/test_cuda.py tests/distance/test_components.py tests/losses/test_fused.py $(wildcard tests/*/*_on_gpu.py)
 
 check: lint test
 

@@ -22,7 +22,7 @@ FLOATS = {"step": "fp32", "face_offset": "fp32"}
 
 def kernels():
     """Name, kernel, constants, types of other pointers, sizes divisible by 16, warps."""
-    for width, warps in ((128, 1), (512, 2), (4096, 16)):
+    for width, warps in ((128, 1), (512, 1), (4096, 8)):
         for label, divisible in (("*u8", ()), ("*u8", ("width",)), ("*i64", ("width",))):
             constants = {"IGNORES": True, "LANES": maps.LANES, "PADDED": width}
             pointers = {"maps": label, "labels_fit": "*i32"}
@@ -38,7 +38,7 @@ def kernels():
                 constants |= {"LANES": lanes, "BLOCKS": 64}
                 pointers = {"logits": logits, "gradient": logits}
                 yield f"loss {channels} {softmax} {logits}", loss._last_pass, constants, pointers, (), 1
-    for width, warps in ((64, 1), (512, 2), (4096, 16)):
+    for width, warps in ((64, 1), (512, 2), (4096, 8)):
         pointers = {"masks": "*u8", "parents": "*i32", "labels": "*i32"}
         for kernel in (forest._start, forest._unite, forest._finish):
             constants = {"PADDED": width} | ({"VOLUME": True} if kernel is forest._unite else {})

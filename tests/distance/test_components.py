@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from gpu import DEVICE
 from levels import at_every_level
 from masks import gallery
 
@@ -15,7 +16,7 @@ try:
 except ModuleNotFoundError:  # no Triton
     cuda_components = None
 
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # the latter in Triton's interpreter
+
 needs_triton = pytest.mark.skipif(cuda_components is None, reason="needs Triton")
 
 

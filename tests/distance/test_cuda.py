@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from gpu import DEVICE, on_gpu
 from masks import gallery, label_maps
 
 from boundaryloss import distance_transform, signed_distance_map
@@ -16,11 +17,8 @@ from boundaryloss.losses import op as loss_op
 pytest.importorskip("triton")
 from boundaryloss.distance import cuda
 
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SMALL = [name for name, mask in gallery().items() if mask.numel() < 1200]
 SPACINGS = {2: [(1.0, 1.0), (2.5, 0.7)], 3: [(1.0, 1.0, 1.0), (3.0, 0.5, 0.9)]}
-gpu = [pytest.mark.gpu, pytest.mark.skipif(DEVICE == "cpu", reason="needs a CUDA device")]
-on_gpu = pytest.mark.parametrize("device", [pytest.param("cuda", marks=gpu)])
 
 
 @pytest.fixture(autouse=True)

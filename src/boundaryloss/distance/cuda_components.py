@@ -27,7 +27,7 @@ def components(masks: Tensor) -> Tensor:
         return labels
     *slices, height, width = masks.shape[2:]
     padded = triton.next_power_of_2(width)
-    grid, warps = (masks.numel() // width,), min(max(padded // 256, 1), 16)
+    grid, warps = (masks.numel() // width,), min(max(padded // 256, 1), 8)
     with torch.cuda.device_of(masks):
         _start[grid](masks, parents, math.prod(slices) * height, width, PADDED=padded, num_warps=warps)
         _unite[grid](

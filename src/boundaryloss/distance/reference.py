@@ -125,14 +125,12 @@ def component_factors(sizes: Tensor, numbers: Tensor, most: float) -> Tensor:
 
     They are 1 outside, which has number 0. No shape depends on what is inside.
     """
-    images, classes = sizes.shape[:2]
-    inside, numbers = numbers > 0, numbers.flatten(2).long()
-    places = numbers.shape[2] + 1  # the outside has one too
-    first = places * torch.arange(images * classes, device=sizes.device)
-    place = numbers + first.view(images, classes, 1)
+    voxels = math.prod(sizes.shape[2:])
+    inside, own = numbers > 0, torch.arange(sizes.numel(), device=sizes.device).view_as(sizes)
+    # The outside of a map adds nothing, each voxel at its own place: at one place they would queue on a GPU.
+    place = torch.where(inside, own - own % voxels + numbers - 1, own).flatten()
     inner = torch.where(inside, sizes, 0).flatten().double()
-    totals = inner.new_zeros(images * classes * places).index_add_(0, place.flatten(), inner)
-    totals = totals.view(images, classes, places)
+    totals = torch.zeros_like(inner).index_add_(0, place, inner).view(*sizes.shape[:2], voxels)
     count = (totals > 0).sum((0, 2), keepdim=True).clamp(min=1)
     factors = (totals.sum((0, 2), keepdim=True) / count / totals).clamp(1 / most, most).float()
     return torch.where(inside, factors.flatten()[place].view_as(sizes), 1)
