@@ -6,11 +6,11 @@ from lesions import dice, lesions, network
 from monai.losses import DiceCELoss
 from torch.utils.data import DataLoader, TensorDataset
 
-from boundaryloss import Increase, RegionBoundaryLoss
+from boundaryloss import RegionBoundaryLoss
 
 accelerator = Accelerator()
 model = network()
-criterion = RegionBoundaryLoss(DiceCELoss(to_onehot_y=True, softmax=True), weighting=Increase(step=0.01))
+criterion = RegionBoundaryLoss(DiceCELoss(to_onehot_y=True, softmax=True))
 criterion.to(accelerator.device)
 optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
 loader = DataLoader(TensorDataset(*lesions()), batch_size=8, shuffle=True)

@@ -6,7 +6,7 @@ from lesions import dice, lesions, network
 from monai.losses import DiceCELoss
 from torch.utils.data import DataLoader, TensorDataset
 
-from boundaryloss import Increase, RegionBoundaryLoss
+from boundaryloss import RegionBoundaryLoss
 from boundaryloss.integrations.lightning import BoundarySchedule
 
 
@@ -15,7 +15,7 @@ class Segmentation(lightning.LightningModule):
         super().__init__()
         self.network = network()
         region = DiceCELoss(to_onehot_y=True, softmax=True)
-        self.loss = RegionBoundaryLoss(region, weighting=Increase(step=0.01))
+        self.loss = RegionBoundaryLoss(region)
 
     def training_step(self, batch, batch_idx):
         images, labels = batch

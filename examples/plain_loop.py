@@ -4,12 +4,12 @@ import torch
 from lesions import dice, lesions, network
 from monai.losses import DiceCELoss
 
-from boundaryloss import Increase, RegionBoundaryLoss
+from boundaryloss import RegionBoundaryLoss
 
 images, labels = lesions()
 model = network()
 optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-criterion = RegionBoundaryLoss(DiceCELoss(to_onehot_y=True, softmax=True), weighting=Increase(step=0.01))
+criterion = RegionBoundaryLoss(DiceCELoss(to_onehot_y=True, softmax=True))
 
 for epoch in range(16):
     criterion.set_epoch(epoch)  # the weight of the boundary term

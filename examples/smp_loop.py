@@ -1,23 +1,22 @@
 """With segmentation_models.pytorch; its three modes need no adapter.
 
-mode="binary"      logits (B, 1, H, W), masks (B, 1, H, W):   BoundaryLoss(activation="sigmoid")
-mode="multiclass"  logits (B, C, H, W), labels (B, H, W):     BoundaryLoss()
-mode="multilabel"  logits (B, C, H, W), masks (B, C, H, W):   BoundaryLoss(activation="sigmoid")
+mode="binary"      logits (B, 1, H, W), masks (B, 1, H, W):   activation="sigmoid"
+mode="multiclass"  logits (B, C, H, W), labels (B, H, W):     activation="softmax"
+mode="multilabel"  logits (B, C, H, W), masks (B, C, H, W):   activation="sigmoid"
 """
 
 import segmentation_models_pytorch as smp
 import torch
 from lesions import dice, lesions
 
-from boundaryloss import BoundaryLoss, Increase, RegionBoundaryLoss
+from boundaryloss import LogBoundaryLoss, RegionBoundaryLoss
 
 images, masks = lesions()
 torch.manual_seed(0)
 model = smp.Unet("resnet18", encoder_weights=None, in_channels=1, classes=1)
 optimizer = torch.optim.Adam(model.parameters(), lr=0.003)
-criterion = RegionBoundaryLoss(
-    smp.losses.DiceLoss(mode="binary"), BoundaryLoss(activation="sigmoid"), Increase(step=0.01)
-)
+boundary = LogBoundaryLoss(activation="sigmoid", balance_lesions=True)
+criterion = RegionBoundaryLoss(smp.losses.DiceLoss(mode="binary"), boundary)
 
 for epoch in range(16):
     criterion.set_epoch(epoch)

@@ -177,7 +177,7 @@ def test_compare_on_a_cluster_says_what_to_install(folder, capfd, monkeypatch):
 
 
 def test_compare_killed_takes_its_workers_with_it_and_goes_on(folder):
-    text = (folder / "two.toml").read_text()
+    text = (folder / "two.toml").read_text().replace("epochs = 1", 'weighting = "constant"\nepochs = 1')
     (folder / "long.toml").write_text(text.replace("epochs = 1", "epochs = 100000"))
     arguments = ("compare", folder / "long.toml", "--out", folder / "out", "--jobs", 2)
     process = subprocess.Popen(

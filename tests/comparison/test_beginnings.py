@@ -38,7 +38,7 @@ def read_warm(folder, *methods):
         ({"loss": "gdl"}, 6),
         ({"loss": "boundary"}, 0),
         ({"loss": "mine.Loss"}, 6),
-        ({"loss": "mine.Loss+boundary"}, 1),
+        ({"loss": "mine.Loss+boundary"}, 4),
         ({"weighting": "constant"}, 0),
         ({"weighting": "increase"}, 1),
         ({"weighting": "rebalance"}, 1),
@@ -54,7 +54,7 @@ def test_epochs_alone_are_those_before_the_term_has_a_weight(settings, epochs):
 
 
 def test_find_beginnings_takes_the_length_that_saves_most(tmp_path):
-    early = '[methods."early"]\nloss = "gdl+boundary"\n'  # one epoch alone
+    early = '[methods."early"]\nloss = "gdl+boundary"\nweighting = "increase"\n'  # one epoch alone
     other = '[methods."other"]\nloss = "dice"\n'
     (beginning,) = find_beginnings(read_warm(tmp_path, early, other))
     assert [run.method.name for run in beginning.runs] == ["GDL", "GDL + warm"]

@@ -99,7 +99,7 @@ def ways_to_differentiate():
 
 @pytest.mark.parametrize("gradient_of", ways_to_differentiate())
 def test_gradient_ratio_gives_the_same_weight_however_one_differentiates(gradient_of):
-    loss = RegionBoundaryLoss(nn.CrossEntropyLoss(), weighting=GradientRatio(ratio=0.5, ramp=0))
+    loss = RegionBoundaryLoss(nn.CrossEntropyLoss(), BoundaryLoss(), GradientRatio(ratio=0.5, ramp=0))
     gradient = gradient_of(loss, new_logits())
     weight = float(loss.weights[1])
     twin = new_logits()

@@ -20,7 +20,7 @@ LABELS = torch.randint(0, 3, (2, 9, 11), generator=torch.Generator().manual_seed
 
 @pytest.mark.parametrize("schedule", [Constant(0.05), Increase(step=0.1), Rebalance(step=0.1)])
 def test_region_boundary_loss_is_the_weighted_sum(schedule):
-    loss = RegionBoundaryLoss(cross_entropy, weighting=schedule)
+    loss = RegionBoundaryLoss(cross_entropy, BoundaryLoss(), schedule)
     region, boundary = cross_entropy(LOGITS, LABELS), BoundaryLoss()(LOGITS, LABELS)
     for epoch in (0, 1, 7):
         loss.set_epoch(epoch)
@@ -39,14 +39,26 @@ def test_region_boundary_loss_takes_monai_losses(region):
     assert logits.grad.abs().sum() > 0
 
 
-def test_region_boundary_loss_begins_with_the_region_loss_alone():
-    loss = RegionBoundaryLoss(cross_entropy)
+@pytest.mark.parametrize("boundary", [(), (BoundaryLoss(),)])
+def test_region_boundary_loss_begins_with_the_region_loss_alone(boundary):
+    loss = RegionBoundaryLoss(cross_entropy, *boundary)
     assert torch.equal(loss(LOGITS, LABELS), cross_entropy(LOGITS, LABELS))
+
+
+def test_region_boundary_loss_without_further_words():
+    loss, twin = RegionBoundaryLoss(cross_entropy), LOGITS.clone().requires_grad_()
+    boundary = LogBoundaryLoss(balance_lesions=True)
+    loss.set_epoch(30)
+    value = loss(twin, LABELS)
+    norms = [torch.autograd.grad(t(twin, LABELS), twin)[0].norm() for t in (cross_entropy, boundary)]
+    expected = cross_entropy(twin, LABELS) + 0.5 * norms[0] / norms[1] * boundary(twin, LABELS)
+    torch.testing.assert_close(value, expected)
+    assert RegionBoundaryLoss(cross_entropy, BoundaryLoss()).weighting == Increase()
 
 
 @pytest.mark.filterwarnings("ignore:the boundary loss begins with a weight of 1")
 def test_region_boundary_loss_passes_spacing_and_mask_to_the_boundary_term():
-    loss = RegionBoundaryLoss(cross_entropy, weighting=Constant(1.0))
+    loss = RegionBoundaryLoss(cross_entropy, BoundaryLoss(), Constant(1.0))
     mask = LABELS != 1
     expected = cross_entropy(LOGITS, LABELS) + BoundaryLoss()(LOGITS, LABELS, spacing=(2, 3), mask=mask)
     torch.testing.assert_close(loss(LOGITS, LABELS, spacing=(2, 3), mask=mask), expected)
@@ -119,8 +131,8 @@ def test_region_boundary_loss_compiles_once_without_the_boundary_term_and_once_w
 @pytest.mark.parametrize("weighting", [0.5, Rebalance(start=0.5), lambda epoch: (0.0, 0.01)])
 def test_region_boundary_loss_warns_of_a_heavy_start(weighting):
     with pytest.warns(UserWarning, match="begins at 0"):
-        RegionBoundaryLoss(cross_entropy, weighting=weighting)
-    RegionBoundaryLoss(cross_entropy, LogBoundaryLoss(), weighting)
+        RegionBoundaryLoss(cross_entropy, BoundaryLoss(), weighting)
+    RegionBoundaryLoss(cross_entropy, weighting=weighting)
 
 
 def test_region_boundary_loss_takes_a_number_as_its_weight():
@@ -144,7 +156,7 @@ def test_region_boundary_loss_warns_once_if_nobody_sets_the_epoch(monkeypatch):
 
 
 def test_region_boundary_loss_shows_weighting_epoch_and_weights():
-    loss = RegionBoundaryLoss(torch.nn.CrossEntropyLoss())
+    loss = RegionBoundaryLoss(torch.nn.CrossEntropyLoss(), BoundaryLoss())
     loss.set_epoch(7)
     assert "weighting=Increase(start=0.0, step=0.01, stop=1.0), epoch=7, weights=(1, 0.07)" in repr(loss)
 

@@ -67,8 +67,8 @@ def test_make_weighting_builds_what_is_named(weighting, options, expected):
         ({"loss_options": {"power": 2}}, "import path, but 'gdl\\+boundary' has 0 of them; leave them out"),
         ({"loss": "a.B+c.D", "loss_options": {"power": 2}}, "has 2 of them; give one a name of its own"),
         ({"weighting": "grow"}, "unknown weighting"),
-        ({"weighting_options": {"stepp": 1.0}}, "did you mean 'step'"),
-        ({"weighting_options": {"step": -1.0}}, "step must be"),
+        ({"weighting_options": {"rato": 1.0}}, "did you mean 'ratio'"),
+        ({"weighting_options": {"ratio": -1.0}}, "ratio must be"),
         ({"epochs": 0}, "epochs must be greater than 0"),
         ({"epochs": "ten"}, "epochs must be a whole number"),
         ({"epochs": True}, "epochs must be a whole number"),
@@ -147,6 +147,20 @@ def test_ratio_trains_the_region_loss_alone_for_two_thirds_of_the_run():
     assert [from_scratch.at(epoch) for epoch in range(3)] == [0, 0.25, 0.5]
 
 
+@pytest.mark.parametrize(
+    ("loss", "form", "ratio"),
+    [
+        ("ce+boundary", "log", 0.5),
+        ("ce+boundary", "linear", 0.3),
+        ("ce+monai.BoundaryLoss", "log", 0.3),
+    ],
+)
+def test_ratio_is_what_the_term_bears(loss, form, ratio):
+    assert TrainConfig(loss=loss, form=form).make_weighting().at(99) == ratio
+    given = TrainConfig(loss=loss, form=form, weighting_options={"ratio": 0.2})
+    assert given.make_weighting().at(99) == 0.2
+
+
 @pytest.mark.parametrize("start", [0.67, 9, 10])
 def test_ratio_refuses_a_start_that_leaves_nothing(start):
     with pytest.raises(UserError, match=r"start counts epochs, of which there are 10; .* give 5,"):
@@ -156,7 +170,7 @@ def test_ratio_refuses_a_start_that_leaves_nothing(start):
 VALUES = {  # of each setting, some that go together with all others
     "loss": ["gdl", "dicece+boundary", "ce+monai.BoundaryLoss"],
     "loss_options": [{}],
-    "form": ["log"],
+    "form": ["log", "linear"],
     "balance_lesions": [True, False],
     "saturation": [2, 0.5],
     "weighting": ["increase", "rebalance"],

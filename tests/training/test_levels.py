@@ -26,7 +26,7 @@ def batch(count=2, shape=(8, 8, 4), classes=3):
 
 
 def loss(name="dice+boundary", task=TASK):
-    return make_loss(name, TrainConfig(weighting="constant"), task)
+    return make_loss(name, TrainConfig(form="linear", weighting="constant"), task)
 
 
 def test_loss_terms_are_those_of_the_loss():

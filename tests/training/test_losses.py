@@ -37,7 +37,7 @@ def test_make_loss_prefers_the_truth(name, batch):
 
 @pytest.mark.parametrize("name", ["ce", "dice", "gdl", "dicece"])
 def test_make_loss_with_boundary_is_the_weighted_sum(name, batch):
-    config = TrainConfig(weighting="rebalance", weighting_options={"step": 0.25})
+    config = TrainConfig(form="linear", weighting="rebalance", weighting_options={"step": 0.25})
     combined = make_loss(f"{name}+boundary", config, task((0, 1, 2), (0.5, 2.0)))
     assert isinstance(combined, RegionBoundaryLoss)
     combined.set_epoch(1)
@@ -78,7 +78,7 @@ FIELDS = {"softmax": True, "to_onehot_y": True, "alpha": 0.7, "beta": 0.3}
 
 
 def test_make_loss_imports_either_part(batch):
-    little = {"weighting": "constant", "weighting_options": {"alpha": 0.05}}
+    little = {"form": "linear", "weighting": "constant", "weighting_options": {"alpha": 0.05}}
     config = TrainConfig(loss=IMPORTED, loss_options=FIELDS, **little)
     theirs = TverskyLoss(**FIELDS)(*batch)
     region = make_loss("ce", config, TASK)(*batch)

@@ -127,6 +127,17 @@ def test_train_resume_may_have_more_epochs(data, whole, tmp_path):
     assert read_config(tmp_path / "run/config.toml") == CONFIG
 
 
+def test_train_resume_refuses_a_length_that_would_move_the_boundary_term(data, tmp_path):
+    config = dataclasses.replace(CONFIG, epochs=2, weighting_options={"ramp": 0})
+    train(data, config, tmp_path / "run")
+    longer = dataclasses.replace(config, epochs=6)
+    with pytest.raises(UserError, match="with the boundary term after 0; in a run of 6 it comes after 3"):
+        train(data, longer, tmp_path / "run", resume=True)
+    alone = dataclasses.replace(config, loss="gdl")
+    train(data, alone, tmp_path / "alone")
+    train(data, dataclasses.replace(alone, epochs=3), tmp_path / "alone", resume=True)
+
+
 def damaged(content, how):
     if how == "truncated":
         return content[:-100]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from boundaryloss.distance.checks import check_floating, check_same_device, check_tensor
 from boundaryloss.losses.boundary import BoundaryLoss
 from boundaryloss.losses.gradients import Logits, gradient_norm
+from boundaryloss.losses.log import LogBoundaryLoss
 from boundaryloss.schedules import Constant, GradientRatio, Increase, Rebalance, Schedule
 
 HEAVY = 0.1  # times the region loss's weight: early on, gradients differ by a factor of tens besides
@@ -32,10 +33,11 @@ class RegionBoundaryLoss(nn.Module):
         region: any callable `(logits, target) -> scalar`, for instance `torch.nn.CrossEntropyLoss()` or
             `monai.losses.DiceCELoss(to_onehot_y=True, softmax=True)`. It gets the target as it is, so give
             the target in the form that it needs.
-        boundary: the boundary term; default `BoundaryLoss()`.
+        boundary: the boundary term; default `LogBoundaryLoss(balance_lesions=True)`.
         weighting: a schedule, epoch -> :math:`(w_R, w_B)`; a `GradientRatio`, which measures :math:`w_B`;
-            or a number, the constant :math:`w_B`. Default `Increase()`: :math:`w_B` is 0 in epoch 0 and grows
-            by 0.01 an epoch.
+            or a number, the constant :math:`w_B`. Default `GradientRatio()`: the gradient of the boundary
+            term grows to half of the region loss's over ten epochs. With the paper's `BoundaryLoss`, which
+            bears less, `Increase()`: :math:`w_B` is 0 in epoch 0 and grows by 0.01 an epoch.
 
     In epochs with the weights (1, 0) the boundary term is not computed; `alone` says so.
 
@@ -47,8 +49,9 @@ class RegionBoundaryLoss(nn.Module):
         TypeError: `region` or `boundary` is no loss, or `weighting` no weighting.
         ValueError: `CrossEntropyLoss` as `region` with labels `(batch, 1, *space)`.
 
-    The official code writes the two schedules into its training script; here they are `Increase` and
-    `Rebalance`.
+    The official code has the integral alone, and writes the two schedules into its training script; here
+    they are `BoundaryLoss`, `Increase` and `Rebalance`. Why the default is another: see "When it helps" in
+    the documentation.
 
     Example:
         >>> import torch
@@ -76,7 +79,10 @@ class RegionBoundaryLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.region = _checked("region", region)
-        self.boundary = BoundaryLoss() if boundary is None else _checked("boundary", boundary)
+        default = LogBoundaryLoss(balance_lesions=True)
+        self.boundary = default if boundary is None else _checked("boundary", boundary)
+        if weighting is None:
+            weighting = Increase() if isinstance(self.boundary, BoundaryLoss) else GradientRatio()
         self.weighting = _as_weighting(weighting)
         self._calls = 0  # of training
         self._tried = False  # whether the boundary term has seen what it will get
@@ -250,8 +256,6 @@ def _checked(name: str, loss: Any) -> Any:
 
 
 def _as_weighting(weighting: Any) -> Schedule | GradientRatio:
-    if weighting is None:
-        return Increase()
     if isinstance(weighting, Real):
         return Constant(float(weighting))
     if isinstance(weighting, type):

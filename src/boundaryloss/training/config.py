@@ -76,11 +76,11 @@ class TrainConfig:
         "`{ softmax = true, to_onehot_y = true }`.",
     )
     form: Literal["linear", "log"] = Field(
-        default="linear",
-        description="Of `boundary`: `linear`, the paper's integral, or `log`, see `LogBoundaryLoss`.",
+        default="log",
+        description="Of `boundary`: `log`, see `LogBoundaryLoss`, or `linear`, the paper's integral.",
     )
     balance_lesions: bool = Field(
-        default=False,
+        default=True,
         description="Of the form `log`: whether every lesion of the truth counts alike, whatever its size.",
     )
     saturation: Positive = Field(
@@ -88,15 +88,16 @@ class TrainConfig:
         description="Of the form `log`: the distance in mm from which on all voxels count about alike.",
     )
     weighting: Literal["constant", "increase", "rebalance", "ratio"] = Field(
-        default="increase",
-        description="Of both terms: the schedules `constant`, `increase` and `rebalance`, or `ratio`, which "
-        "holds the ratio of their gradients, see `GradientRatio`.",
+        default="ratio",
+        description="Of both terms: `ratio`, which holds the ratio of their gradients, see `GradientRatio`, "
+        "or the schedules `constant`, `increase` and `rebalance`.",
     )
     weighting_options: Mapping[str, float] = Field(
         default_factory=dict,
         description="Arguments of `weighting`, for instance `{ step = 0.02 }`. `ratio` trains the region "
         "loss alone for two thirds of the run, and then has a `ramp` of a fifth of the rest, unless `start` "
-        "and `ramp` are given, in epochs.",
+        "and `ramp` are given, in epochs. Its `ratio` is 0.5 for the form `log`, else 0.3, since other terms "
+        "bear no more.",
     )
     begin_with: str | None = Field(
         default=None,
@@ -298,8 +299,6 @@ class TrainConfig:
             raise UserError(f"features of basicunet must be five numbers, got {list(self.features)}")
         if basic and self.deep_supervision != "none":
             raise UserError('deep_supervision needs network = "dynunet"')
-        if self.balance_lesions and self.form != "log":
-            raise UserError('balance_lesions needs form = "log"')
         if self.patches_per_case and self.steps_per_epoch:
             raise UserError("patches_per_case and steps_per_epoch both say how long an epoch is; choose one")
         if self.map_from == "volume" and "scale" in self.augment:
@@ -322,6 +321,8 @@ class TrainConfig:
         if kind is GradientRatio:
             start = options.setdefault("start", max(0, self.epochs * 2 // 3 - 1))
             options.setdefault("ramp", (self.epochs - start) / 5)
+            if self.form != "log" or self.loss.rpartition("+")[2] != "boundary":
+                options.setdefault("ratio", 0.3)
         try:
             weighting = kind(**options)
         except (TypeError, ValueError) as error:

@@ -14,7 +14,7 @@ def with_boundary(
     spacing: Sequence[float],
     has_regions: bool,
     ignore_label: int | None,
-    form: type[BoundaryLoss | LogBoundaryLoss] = BoundaryLoss,
+    form: Callable[..., BoundaryLoss | LogBoundaryLoss] = BoundaryLoss,
 ) -> RegionBoundaryLoss:
     """Return `region`, as nnU-Net builds it, together with the boundary loss.
 
@@ -24,7 +24,7 @@ def with_boundary(
         spacing: of the network's input, as the plan has it; the unit of the boundary term.
         has_regions: whether the target is a mask per region, for a sigmoid, instead of labels for a softmax.
         ignore_label: the label of voxels that carry no loss. With regions they are the target's last channel.
-        form: `BoundaryLoss`, or `LogBoundaryLoss`.
+        form: makes the boundary loss: `BoundaryLoss`, or `LogBoundaryLoss`.
 
     Returns:
         A loss of logits `(B, C, *space)` and labels `(B, 1, *space)` or masks `(B, C, *space)`, or of lists

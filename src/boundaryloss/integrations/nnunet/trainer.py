@@ -1,6 +1,7 @@
 """nnU-Net's trainer with the boundary loss; everything else is nnU-Net's."""
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import nn
 
@@ -12,6 +13,8 @@ require("nnunet", __name__, "nnunetv2")
 
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
+LESIONS_ALIKE = partial(LogBoundaryLoss, balance_lesions=True)
+
 
 class nnUNetTrainerBoundary(nnUNetTrainer):  # noqa: N801, nnU-Net's own spelling
     r"""nnU-Net's loss plus the boundary loss: :math:`w_R \, L_R + w_B \, L_B`.
@@ -19,12 +22,12 @@ class nnUNetTrainerBoundary(nnUNetTrainer):  # noqa: N801, nnU-Net's own spellin
     :math:`L_R` is what nnU-Net builds for the dataset, with its deep supervision, regions and ignore label;
     :math:`L_B` is the boundary loss at full resolution, in the unit of the plan's spacing (mm).
 
-    Subclass it with another `weighting`, see `RegionBoundaryLoss`, or `form`, to make a variant. The
-    default lets :math:`w_B` grow from 0 to 1 over nnU-Net's 1000 epochs.
+    Subclass it with another `weighting`, see `RegionBoundaryLoss`, or `form`, to make a variant. This one has
+    the paper's form, whose :math:`w_B` grows from 0 to 1 over nnU-Net's 1000 epochs.
     """
 
     weighting: Callable[[int], tuple[float, float]] | GradientRatio = Increase(step=0.001)
-    form: type[BoundaryLoss | LogBoundaryLoss] = BoundaryLoss
+    form: Callable[..., BoundaryLoss | LogBoundaryLoss] = BoundaryLoss
 
     def _build_loss(self) -> nn.Module:
         return with_boundary(
@@ -57,16 +60,16 @@ class nnUNetTrainerBoundaryRebalance(nnUNetTrainerBoundary):  # noqa: N801
 
 
 class nnUNetTrainerBoundaryRatio(nnUNetTrainerBoundary):  # noqa: N801
-    """The log form of the boundary loss, with the weight that holds its gradient at half of nnU-Net's."""
+    """The log form, every lesion alike, with the weight that holds its gradient at half of nnU-Net's."""
 
     weighting = GradientRatio(ratio=0.5, ramp=50)
-    form = LogBoundaryLoss
+    form = LESIONS_ALIKE
 
 
 class nnUNetTrainerBoundaryWarmStart(nnUNetTrainerBoundary):  # noqa: N801
-    """nnU-Net's loss alone for two thirds of the epochs, then with the log form, at half of its gradient."""
+    """nnU-Net's loss alone for two thirds of the epochs, then with the log form as in the ratio's trainer."""
 
-    form = LogBoundaryLoss
+    form = LESIONS_ALIKE
 
     @property
     def weighting(self) -> GradientRatio:
