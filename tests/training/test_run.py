@@ -48,7 +48,7 @@ def test_train_leaves_a_complete_run(tmp_path, data):
 
 
 def test_train_logs_both_terms_and_their_weights(tmp_path, data):
-    train(data, TINY, tmp_path / "run")
+    train(data, dataclasses.replace(TINY, weighting="increase"), tmp_path / "run")
     first, second = read_rows(tmp_path / "run/metrics.csv")
     assert first["loss"] == first["region"] and first["boundary"] == ""  # it has no weight yet
     assert float(second["boundary_weight"]) == pytest.approx(0.01)
