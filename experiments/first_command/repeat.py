@@ -1,4 +1,4 @@
-"""Does the demonstration's verdict depend on luck? Ten repetitions, and what each found.
+"""Does the demonstration's verdict depend on luck? Five repetitions, and what each found.
 
     python experiments/first_command/repeat.py FOLDER
 
@@ -15,7 +15,7 @@ from collections import defaultdict
 from pathlib import Path
 
 RESULTS = Path(__file__).with_name("results.csv")
-REPETITIONS = range(1, 11)
+REPETITIONS = range(1, 6)
 LEVELS = (("avx2", "AVX2"), ("default", "SSE41"))  # torch's name, oneDNN's name
 
 
