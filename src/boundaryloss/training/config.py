@@ -357,6 +357,19 @@ def from_dict(settings: Mapping[str, Any], origin: str = "the configuration") ->
     return TrainConfig(**values)
 
 
+def check_weights(out: Path, before: TrainConfig, config: TrainConfig, done: int) -> None:
+    """Refuse a length with which the boundary term would come in at another time than it did."""
+    old, new = before.make_weighting(), config.make_weighting()
+    if "+" not in config.loss or not (isinstance(old, GradientRatio) and isinstance(new, GradientRatio)):
+        return
+    if any(old.at(epoch) != new.at(epoch) for epoch in range(done)):
+        raise UserError(
+            f"{out} has {done} of {before.epochs} epochs, with the boundary term after {old.start:g}; in a "
+            f"run of {config.epochs} it comes after {new.start:g}. Give {before.epochs} epochs, or a new "
+            "directory"
+        )
+
+
 def read_config(path: Path | None, **overrides: Any) -> TrainConfig:
     """Read a TOML file, if one is given; `overrides` (the command line) that are not `None` win over it."""
     overrides = {name: value for name, value in overrides.items() if value is not None}

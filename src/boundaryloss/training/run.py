@@ -18,7 +18,6 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from boundaryloss.files import UserError, atomic_write, locked, prepare_directory
 from boundaryloss.report.store import CASES, HISTORY, LESIONS, SUMMARY, LabelScores, LesionScores, write_table
-from boundaryloss.schedules import GradientRatio
 from boundaryloss.scoring import summarise
 from boundaryloss.training.callbacks import CaseReport, EndTogether, History, Scores, StepReport, Steps
 from boundaryloss.training.checkpoints import (
@@ -27,7 +26,14 @@ from boundaryloss.training.checkpoints import (
     newest_checkpoint,
     read_checkpoint,
 )
-from boundaryloss.training.config import TrainConfig, as_dict, from_dict, read_config, write_config
+from boundaryloss.training.config import (
+    TrainConfig,
+    as_dict,
+    check_weights,
+    from_dict,
+    read_config,
+    write_config,
+)
 from boundaryloss.training.data.loaders import Loaders, share_out
 from boundaryloss.training.data.rundata import RunData, load_data
 from boundaryloss.training.data.sampling import count_draws
@@ -176,7 +182,7 @@ def _check_same_run(
     _check_settings(out, settings, config)
     if done > config.epochs:
         raise UserError(f"{out} has {done} epochs already; give as many or more, or a new directory")
-    _check_weights(out, from_dict(settings), config, done)
+    check_weights(out, from_dict(settings), config, done)
     before, now = vars(Task.from_dict(known, checkpoint)), vars(data.task)
     for name in before:
         if name != "fingerprint" and before[name] != now[name]:
@@ -209,19 +215,6 @@ def _check_settings(out: Path, before: dict[str, Any], config: TrainConfig) -> N
                 f"{out} was begun with {name} = {old}, not {new}; "
                 "resume it with its own config.toml, or give a new directory"
             )
-
-
-def _check_weights(out: Path, before: TrainConfig, config: TrainConfig, done: int) -> None:
-    """Refuse a length with which the boundary term would come in at another time than it did."""
-    old, new = before.make_weighting(), config.make_weighting()
-    if "+" not in config.loss or not (isinstance(old, GradientRatio) and isinstance(new, GradientRatio)):
-        return
-    if any(old.at(epoch) != new.at(epoch) for epoch in range(done)):
-        raise UserError(
-            f"{out} has {done} of {before.epochs} epochs, with the boundary term after {old.start:g}; in a "
-            f"run of {config.epochs} it comes after {new.start:g}. Give {before.epochs} epochs, or a new "
-            "directory"
-        )
 
 
 @contextmanager
