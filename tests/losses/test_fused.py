@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from gpu import DEVICE, on_gpu
+from gpu import DEVICE, captured, on_gpu
 
 from boundaryloss import BoundaryLoss, RegionBoundaryLoss
 from boundaryloss.losses import op as loss_op
@@ -208,19 +208,7 @@ def test_fused_loss_on_the_gpu_is_deterministic_and_waits_for_nothing(device):
 @on_gpu
 def test_fused_loss_on_the_gpu_is_captured_in_a_cuda_graph(device):
     loss, (logits, labels) = BoundaryLoss(), make((2, 3, 65, 70))
-    logits.requires_grad_()
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            logits.grad = None
-            loss(logits, labels).backward()
-    torch.cuda.current_stream().wait_stream(stream)
-    logits.grad = None
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        value = loss(logits, labels)
-        value.backward()
+    graph, value = captured(loss, logits, labels)
     fresh, others = make((2, 3, 65, 70), seed=5)
     logits.data.copy_(fresh)
     labels.copy_(others)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from gpu import on_gpu
+from gpu import captured, on_gpu
 
 from boundaryloss import LogBoundaryLoss
 from boundaryloss.losses import lesions
@@ -40,19 +40,7 @@ def test_log_loss_on_the_gpu_is_that_of_the_cpu(shape, balance_lesions, device):
 def test_log_loss_on_the_gpu_waits_for_nothing_and_is_captured_in_a_cuda_graph(balance_lesions, device):
     loss = LogBoundaryLoss(balance_lesions=balance_lesions)
     logits, labels = (t.to(device) for t in make(SHAPES[0]))
-    logits.requires_grad_()
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            logits.grad = None
-            loss(logits, labels).backward()
-    torch.cuda.current_stream().wait_stream(stream)
-    logits.grad = None
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        value = loss(logits, labels)
-        value.backward()
+    graph, value = captured(loss, logits, labels)
     fresh, others = (t.to(device) for t in make(SHAPES[0], seed=5))
     logits.data.copy_(fresh)
     labels.copy_(others)
